@@ -1,0 +1,78 @@
+/**
+ * Every code an error of this project can carry, with what it means. The union is closed: callers can switch over it,
+ * and docs/ERRORS.md is held against this table by a test.
+ */
+export const ERROR_CODES = {
+  INVALID_ARGUMENT: "An option or argument does not match its schema; nothing was touched.",
+  ABORTED: "The caller's AbortSignal fired; everything begun was undone.",
+  TIMEOUT: "A step did not finish within its deadline.",
+
+  QMP_CONNECT: "The monitor socket could not be reached or did not greet in time.",
+  QMP_CLOSED: "The monitor connection ended while something still needed it.",
+  QMP_PROTOCOL: "The peer sent something that is not QMP (garbage, an endless line, a reply nobody asked for).",
+  QMP_COMMAND_FAILED: "QEMU answered a command with an error.",
+
+  GUEST_AGENT_TIMEOUT: "The guest agent did not answer within the deadline.",
+  GUEST_AGENT_CLOSED: "The guest agent's channel ended while something still needed it.",
+  GUEST_AGENT_PROTOCOL: "The guest agent sent something malformed, oversized or out of order.",
+  GUEST_COMMAND_FAILED: "The guest agent answered a command with an error.",
+  GUEST_HELPER_FAILED: "The resident helper in the guest did not answer, or refused an operation.",
+  GUEST_EXEC_TIMEOUT: "A command in the guest ran past its timeout and was killed.",
+
+  QEMU_MISSING: "The QEMU executable was not found or cannot be run.",
+  QEMU_UNSUPPORTED: "This QEMU lacks a version or feature that is needed.",
+  QEMU_EXITED: "A QEMU process ended before it was asked to.",
+
+  PATH_TOO_LONG: "A unix socket path would exceed the kernel's 107 bytes.",
+  UNSAFE_DIRECTORY: "A directory that must be private is owned by somebody else, open to others, or a symlink.",
+  STATE_DIR_LOCKED: "Another process owns the state directory.",
+  INSUFFICIENT_SHARED_MEMORY: "The shared-memory file system has too little room.",
+  INSUFFICIENT_MEMORY: "The machine has too little free memory.",
+
+  RECIPE_UNKNOWN: "There is no recipe of that name.",
+  RECIPE_TOOL_MISSING: "A program that the recipe needs is not installed.",
+  RECIPE_FAILED: "A step of making the guest's disk failed.",
+  BUILD_FAILED: "The guest did not become ready, or could not be generalized or frozen.",
+  SUBSTRATE_NOT_FOUND: "The catalog has no substrate of that name.",
+  SUBSTRATE_CORRUPT: "A file of a substrate does not match its manifest.",
+  SUBSTRATE_INCOMPATIBLE: "A substrate was frozen by a QEMU, CPU model or accelerator that this machine does not have.",
+
+  LEASE_CONFLICT: "An identity value is already leased.",
+  LEASE_EXHAUSTED: "The subnet or name pattern has too few free values.",
+  ADDRESS_OUTSIDE_SUBNET: "An address does not belong to the hosts of its subnet.",
+  IDENTITY_UNVERIFIED: "A clone did not show the identity it was given; it was destroyed.",
+  ACTIVATION_FAILED: "A clone could not be brought up; it was destroyed.",
+
+  VM_GONE: "The VM was released or its process has ended.",
+  POOL_CLOSED: "The pool was closed.",
+} as const satisfies Record<string, string>;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+export interface ErrorOptionsWithDetails extends ErrorOptions {
+  /** Machine-readable facts about the failure, for logs and API answers. Never secrets. */
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
+/** The one error class of this project. The message says what was expected, what was got, and the way out. */
+export class VmSubstrateError extends Error {
+  override readonly name = "VmSubstrateError";
+  readonly code: ErrorCode;
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(code: ErrorCode, message: string, options: ErrorOptionsWithDetails = {}) {
+    super(message, "cause" in options ? { cause: options.cause } : undefined);
+    this.code = code;
+    this.details = Object.freeze({ ...options.details });
+  }
+}
+
+/** True for an error of ours, and of the given code where one is given. */
+export function isVmSubstrateError(error: unknown, code?: ErrorCode): error is VmSubstrateError {
+  return error instanceof VmSubstrateError && (code === undefined || error.code === code);
+}
+
+/** The text of whatever was thrown, for use inside another message. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

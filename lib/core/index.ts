@@ -1,0 +1,13 @@
+export { type DeadlineOptions, throwIfAborted, withDeadline } from "./deadline.ts";
+export {
+  ERROR_CODES,
+  type ErrorCode,
+  type ErrorOptionsWithDetails,
+  isVmSubstrateError,
+  messageOf,
+  VmSubstrateError,
+} from "./errors.ts";
+export { type EventSource, Events } from "./events.ts";
+export { newId } from "./ids.ts";
+export { type Logger, silentLogger } from "./logger.ts";
+export { formatMiB, KIB, MIB } from "./units.ts";

@@ -1,0 +1,74 @@
+import { rm } from "node:fs/promises";
+import { MIB } from "../core/index.ts";
+import { createOverlay, NIC_ID, QemuInstance, requireSharedMemory } from "../host/index.ts";
+import { ResidentHelper } from "../netcfg/index.ts";
+import { GuestAgent } from "../qmp/index.ts";
+import { awaitReady, type LoadedSubstrate, machineConfig } from "../substrate/index.ts";
+import { type ActivateOptions, giveIdentity } from "./activate.ts";
+import type { CloneDependencies } from "./dependencies.ts";
+import { PhaseClock } from "./phases.ts";
+import { type ClonePlan, netdevFor } from "./plan.ts";
+import { Vm } from "./vm.ts";
+
+const CONNECT_TIMEOUT_MS = 5000;
+const READY_TIMEOUT_MS = 90_000;
+
+/**
+ * The baseline: what one would do without substrates. Boots an overlay of the same disk on the same machine, waits for
+ * the same readiness and gives the same identity by the same code. Its `load` phase is the boot.
+ */
+export async function coldBoot(
+  plan: ClonePlan,
+  substrate: LoadedSubstrate,
+  kernel: { readonly kernel: string; readonly initrd: string },
+  options: Omit<ActivateOptions, "channel">,
+  deps: CloneDependencies,
+): Promise<Vm> {
+  const { manifest } = substrate;
+  const { signal } = options;
+  const clock = new PhaseClock(options.startedAt);
+  const paths = deps.paths.vm(plan.id);
+  const ram = deps.paths.buildRam(plan.id);
+  const { disk } = substrate.substrate.paths;
+  clock.mark("plan");
+  await requireSharedMemory(deps.paths.sharedMemoryRoot, manifest.guest.memoryMiB * MIB, "a cold boot");
+  await using undo = new AsyncDisposableStack();
+  undo.defer(() => rm(ram, { force: true }));
+  undo.defer(() => QemuInstance.removeFolders(paths));
+  await QemuInstance.prepareFolders(paths);
+  await createOverlay(paths.overlay, disk, manifest.diskSizeBytes);
+  clock.mark("overlay");
+
+  const config = machineConfig({
+    id: plan.id,
+    uuid: plan.uuid,
+    accelerator: manifest.accelerator,
+    cpuModel: manifest.cpuModel,
+    guest: manifest.guest,
+    paths,
+    ram: { file: ram, share: true },
+    disk: { file: paths.overlay, backingFile: disk },
+    netdev: netdevFor(plan.fabric),
+    kernel: { image: kernel.kernel, initrd: kernel.initrd, commandLine: manifest.guest.kernelCommandLine },
+  });
+  const instance = undo.use(await QemuInstance.launch({ ...deps, config, paths, signal }));
+  await instance.qmp.execute("set_link", { name: NIC_ID, up: false }, { signal });
+  clock.mark("spawn");
+
+  const connect = { timeoutMs: CONNECT_TIMEOUT_MS, signal };
+  const agent = undo.use(await GuestAgent.connect(paths.agent, connect));
+  const helper = undo.use(await ResidentHelper.connect(paths.helper, connect));
+  await awaitReady(manifest.guest.ready, { agent, helper }, { timeoutMs: READY_TIMEOUT_MS, signal });
+  clock.mark("load");
+  await giveIdentity(instance, helper, plan, manifest.guest, clock, signal);
+
+  const owned = undo.move();
+  return new Vm({
+    id: plan.id,
+    identity: plan.identity,
+    substrate: { name: manifest.name, version: manifest.version },
+    clone: { instance, agent, helper, [Symbol.asyncDispose]: () => owned.disposeAsync() },
+    timings: clock.timings(),
+    releaseLeases: options.releaseLeases,
+  });
+}

@@ -1,0 +1,200 @@
+import { type EventSource, Events, VmSubstrateError } from "../core/index.ts";
+import { type ExitCause, type ProcessMemory, processMemory } from "../host/index.ts";
+import type { Identity } from "../netcfg/index.ts";
+import { GuestAgent, type GuestExecResult, guestExec, readGuestFile, writeGuestFile } from "../qmp/index.ts";
+import type { RestoredClone } from "./launch.ts";
+import type { Timings } from "./phases.ts";
+
+const RECONNECT_TIMEOUT_MS = 5000;
+const DEFAULT_EXEC_TIMEOUT_MS = 60_000;
+const DEFAULT_FILE_TIMEOUT_MS = 60_000;
+
+export interface ExecOptions {
+  readonly stdin?: string | Uint8Array | undefined;
+  /** Replaces the agent's environment; PATH is added where it is missing. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Milliseconds until the program is killed. Default 60 000. */
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ExecResult {
+  /** Null when a signal ended the program. */
+  readonly exitCode: number | null;
+  readonly signal: number | null;
+  /** Decoded as UTF-8; `stdoutBytes` has it as it came. */
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly stdoutBytes: Uint8Array;
+  readonly stderrBytes: Uint8Array;
+  readonly truncated: boolean;
+}
+
+export interface FileOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Milliseconds for the whole file. Default 60 000. */
+  readonly timeoutMs?: number | undefined;
+}
+
+export type VmState = "running" | "released" | "failed";
+
+export type VmEvents = {
+  /** QEMU ended without being asked to. The VM's resources were given back. */
+  exit: [cause: ExitCause];
+  released: [];
+};
+
+export interface VmParts {
+  readonly id: string;
+  readonly identity: Identity;
+  readonly substrate: { readonly name: string; readonly version: number };
+  readonly clone: RestoredClone;
+  readonly timings: Timings;
+  readonly releaseLeases: () => void;
+}
+
+/** A personal, running VM. `release()` it, or let `await using` do so. */
+export class Vm implements AsyncDisposable {
+  readonly id: string;
+  readonly hostname: string;
+  /** IPv4, dotted quad. */
+  readonly address: string;
+  readonly mac: string;
+  /** 32 hexadecimal digits, machine-id(5). */
+  readonly machineId: string;
+  /** The public SSH host key, as in known_hosts: "ssh-ed25519 AAAA...". */
+  readonly sshHostKey: string;
+  readonly substrate: { readonly name: string; readonly version: number };
+  /** Where the time of its activation went. */
+  readonly timings: Timings;
+  readonly #clone: RestoredClone;
+  readonly #releaseLeases: () => void;
+  readonly #events = new Events<VmEvents>();
+  #agent: Promise<GuestAgent>;
+  #state: VmState = "running";
+  #gone: Promise<void> | undefined;
+
+  constructor(parts: VmParts) {
+    this.id = parts.id;
+    this.hostname = parts.identity.hostname;
+    this.address = parts.identity.address;
+    this.mac = parts.identity.mac;
+    this.machineId = parts.identity.machineId;
+    this.sshHostKey = parts.identity.sshHostKey.publicKey;
+    this.substrate = parts.substrate;
+    this.timings = parts.timings;
+    this.#clone = parts.clone;
+    this.#releaseLeases = parts.releaseLeases;
+    this.#adopt(parts.clone.agent);
+    this.#agent = Promise.resolve(parts.clone.agent);
+    void parts.clone.instance.process.exited.then((cause) => this.#onExit(cause));
+  }
+
+  get state(): VmState {
+    return this.#state;
+  }
+
+  get events(): EventSource<VmEvents> {
+    return this.#events;
+  }
+
+  /** QEMU's process id, for people who look at /proc. */
+  get pid(): number {
+    return this.#clone.instance.process.pid;
+  }
+
+  /**
+   * Runs a program in the guest: an argument list, never a shell. A program that fails is a result, not an error.
+   *
+   * @throws VmSubstrateError VM_GONE, INVALID_ARGUMENT, GUEST_EXEC_TIMEOUT, GUEST_COMMAND_FAILED (no such program),
+   *   GUEST_AGENT_*, ABORTED
+   */
+  async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
+    const result: GuestExecResult = await this.#withAgent("exec", (agent) =>
+      guestExec(agent, argv, { ...options, timeoutMs: options.timeoutMs ?? DEFAULT_EXEC_TIMEOUT_MS }),
+    );
+    const { stdout, stderr, ...rest } = result;
+    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+    return { ...rest, stdout: text(stdout), stderr: text(stderr), stdoutBytes: stdout, stderrBytes: stderr };
+  }
+
+  /** @throws VmSubstrateError VM_GONE, GUEST_COMMAND_FAILED, GUEST_AGENT_*, ABORTED */
+  async readFile(path: string, options: FileOptions & { readonly maxBytes?: number } = {}): Promise<Uint8Array> {
+    const timeoutMs = options.timeoutMs ?? DEFAULT_FILE_TIMEOUT_MS;
+    return this.#withAgent("readFile", (agent) => readGuestFile(agent, path, { ...options, timeoutMs }));
+  }
+
+  /** Replaces the file's content. @throws VmSubstrateError VM_GONE, GUEST_COMMAND_FAILED, GUEST_AGENT_*, ABORTED */
+  async writeFile(path: string, content: string | Uint8Array, options: FileOptions = {}): Promise<void> {
+    const timeoutMs = options.timeoutMs ?? DEFAULT_FILE_TIMEOUT_MS;
+    await this.#withAgent("writeFile", (agent) => writeGuestFile(agent, path, content, { ...options, timeoutMs }));
+  }
+
+  /** QEMU's memory, guest included. */
+  async memory(): Promise<ProcessMemory> {
+    this.#requireRunning("memory");
+    return processMemory(this.pid);
+  }
+
+  /** Ends the VM and gives back all it held. Idempotent; resolves when nothing of it is left. */
+  async release(): Promise<void> {
+    if (this.#state === "running") {
+      this.#state = "released";
+      this.#events.emit("released");
+    }
+    await this.#dispose();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.release();
+  }
+
+  async #onExit(cause: ExitCause): Promise<void> {
+    if (this.#state !== "running") return;
+    this.#state = "failed";
+    await this.#dispose();
+    this.#events.emit("exit", cause);
+  }
+
+  #dispose(): Promise<void> {
+    this.#gone ??= (async () => {
+      try {
+        await this.#clone[Symbol.asyncDispose]();
+      } finally {
+        this.#releaseLeases();
+      }
+    })();
+    return this.#gone;
+  }
+
+  async #withAgent<T>(what: string, work: (agent: GuestAgent) => Promise<T>): Promise<T> {
+    this.#requireRunning(what);
+    const agent = await this.#agent;
+    try {
+      return await work(agent);
+    } catch (error) {
+      // The channel ends with the process: the VM's end is then the better explanation.
+      if (this.#state !== "running") throw this.#goneError(what, error);
+      throw error;
+    }
+  }
+
+  #requireRunning(what: string): void {
+    if (this.#state !== "running") throw this.#goneError(what);
+  }
+
+  #goneError(what: string, cause?: unknown): VmSubstrateError {
+    const message = `${what}: VM ${this.hostname} (${this.id}) is ${this.#state}`;
+    return new VmSubstrateError("VM_GONE", message, { cause, details: { id: this.id, state: this.#state } });
+  }
+
+  /** A guest that says too much loses its agent channel, not its VM: the next call finds a new one. */
+  #adopt(agent: GuestAgent): void {
+    agent.events.once("close", () => {
+      if (this.#state !== "running") return;
+      const reconnected = GuestAgent.connect(this.#clone.instance.paths.agent, { timeoutMs: RECONNECT_TIMEOUT_MS });
+      reconnected.then((next) => this.#adopt(next)).catch(() => {});
+      this.#agent = reconnected;
+    });
+  }
+}

@@ -1,0 +1,47 @@
+import { statfs } from "node:fs/promises";
+import { formatMiB, MIB, VmSubstrateError } from "../core/index.ts";
+import { availableMemoryBytes } from "./proc.ts";
+
+/** `f_type` of tmpfs, from linux/magic.h. */
+const TMPFS_MAGIC = 0x01021994;
+/** Left free on the tmpfs, because a full one kills every QEMU that touches a new page with SIGBUS. */
+export const SHARED_MEMORY_RESERVE_BYTES = 16 * MIB;
+/** Left free on the machine. */
+export const MEMORY_RESERVE_BYTES = 256 * MIB;
+
+export interface SharedMemory {
+  readonly isTmpfs: boolean;
+  readonly freeBytes: number;
+}
+
+export async function sharedMemory(root: string): Promise<SharedMemory> {
+  const stat = await statfs(root).catch((cause: unknown) => {
+    const message = `shared-memory directory ${root} cannot be used; choose a tmpfs by sharedMemoryDir`;
+    throw new VmSubstrateError("INSUFFICIENT_SHARED_MEMORY", message, { cause, details: { root } });
+  });
+  return { isTmpfs: stat.type === TMPFS_MAGIC, freeBytes: stat.bavail * stat.bsize };
+}
+
+/** @throws VmSubstrateError INSUFFICIENT_SHARED_MEMORY */
+export async function requireSharedMemory(root: string, neededBytes: number, purpose: string): Promise<void> {
+  const { freeBytes } = await sharedMemory(root);
+  if (freeBytes >= neededBytes + SHARED_MEMORY_RESERVE_BYTES) return;
+  throw new VmSubstrateError(
+    "INSUFFICIENT_SHARED_MEMORY",
+    `${purpose} needs ${formatMiB(neededBytes)} (and ${formatMiB(SHARED_MEMORY_RESERVE_BYTES)} in reserve) on ${root}, ` +
+      `which has ${formatMiB(freeBytes)} free; enlarge it (mount -o remount,size=...) or choose another by sharedMemoryDir`,
+    { details: { root, neededBytes, freeBytes } },
+  );
+}
+
+/** @throws VmSubstrateError INSUFFICIENT_MEMORY */
+export async function requireMemory(neededBytes: number, purpose: string): Promise<void> {
+  const available = await availableMemoryBytes();
+  if (available >= neededBytes + MEMORY_RESERVE_BYTES) return;
+  throw new VmSubstrateError(
+    "INSUFFICIENT_MEMORY",
+    `${purpose} needs about ${formatMiB(neededBytes)}, ${formatMiB(available)} are available ` +
+      `(${formatMiB(MEMORY_RESERVE_BYTES)} stay in reserve); release VMs or ask for fewer`,
+    { details: { neededBytes, availableBytes: available } },
+  );
+}

@@ -1,0 +1,13 @@
+export { type AcceleratorVerdict, cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
+export { MEMORY_RESERVE_BYTES, requireMemory, requireSharedMemory, sharedMemory } from "./headroom.ts";
+export { killOrphans } from "./orphans.ts";
+export { type Directories, Paths, type RecipePaths, type SubstratePaths, socketPath, type VmPaths } from "./paths.ts";
+export { ensurePrivateDir } from "./private-dir.ts";
+export { availableMemoryBytes, bootId, type ProcessMemory, processMemory, processStartTime } from "./proc.ts";
+export { createOverlay, qcow2VirtualSize } from "./qcow2.ts";
+export { CONSOLE_ID, DISK_NODE, NIC_ID, qemuArgv } from "./qemu-argv.ts";
+export { identifyQemu, type QemuBinary } from "./qemu-binary.ts";
+export { type LaunchOptions, QemuInstance } from "./qemu-instance.ts";
+export { type ExitCause, QemuProcess } from "./qemu-process.ts";
+export { runTool, type ToolOptions } from "./run-tool.ts";
+export { ACCELERATORS, type Accelerator, type NetdevConfig, type VmConfig } from "./vm-config.ts";

@@ -1,0 +1,40 @@
+import { readdir, readFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
+import { processStartTime } from "./proc.ts";
+
+const GONE_TIMEOUT_MS = 5000;
+const GONE_POLL_MS = 5;
+
+/**
+ * Ends QEMU processes of ours whose owner died. A process is ours when its command line names a file below `vmsDir`,
+ * which only VMs of this state directory do; the start time is compared right before the signal, since PIDs are reused.
+ *
+ * @returns the PIDs that were ended
+ */
+export async function killOrphans(vmsDir: string): Promise<number[]> {
+  const killed: number[] = [];
+  for (const entry of await readdir("/proc")) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid)) continue;
+    const startTime = await processStartTime(pid);
+    if (startTime === undefined || !(await isOurs(pid, vmsDir))) continue;
+    if ((await processStartTime(pid)) !== startTime) continue;
+    process.kill(pid, "SIGKILL");
+    killed.push(pid);
+    await untilGone(pid, startTime);
+  }
+  return killed;
+}
+
+async function isOurs(pid: number, vmsDir: string): Promise<boolean> {
+  const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+  const args = commandLine.split("\0");
+  return args.some((arg) => arg.startsWith("guest=vm-substrate-")) && args.some((arg) => arg.includes(`"${vmsDir}/`));
+}
+
+async function untilGone(pid: number, startTime: number): Promise<void> {
+  for (let waited = 0; waited < GONE_TIMEOUT_MS; waited += GONE_POLL_MS) {
+    if ((await processStartTime(pid)) !== startTime) return;
+    await delay(GONE_POLL_MS);
+  }
+}

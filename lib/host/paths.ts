@@ -1,0 +1,157 @@
+import { createHash } from "node:crypto";
+import { homedir, userInfo } from "node:os";
+import { join, resolve } from "node:path";
+import { VmSubstrateError } from "../core/index.ts";
+
+/** `sun_path` is 108 bytes with its terminator. Node cuts a longer path silently, and so talks to another socket. */
+export const SOCKET_PATH_MAX_BYTES = 107;
+
+export interface Directories {
+  /** Durable: substrates, overlays, the owner lock. Default: $XDG_STATE_HOME/vm-substrate. */
+  readonly stateDir?: string | undefined;
+  /** Made guest images, shared by all state directories. Default: $XDG_CACHE_HOME/vm-substrate. */
+  readonly cacheDir?: string | undefined;
+  /** Sockets. Default: $XDG_RUNTIME_DIR/vm-substrate, else below /tmp. */
+  readonly runtimeDir?: string | undefined;
+  /** A tmpfs for RAM files. Default: /dev/shm. */
+  readonly sharedMemoryDir?: string | undefined;
+}
+
+/** Every on-disk name of the project. Nothing else builds a path. */
+export class Paths {
+  readonly stateDir: string;
+  readonly cacheDir: string;
+  readonly runtimeDir: string;
+  /** The tmpfs itself, for headroom checks. */
+  readonly sharedMemoryRoot: string;
+  /** This state directory's own folder on the tmpfs. */
+  readonly sharedMemoryDir: string;
+
+  constructor(directories: Directories = {}, environment: NodeJS.ProcessEnv = process.env) {
+    const { uid } = userInfo();
+    const home = environment.HOME ?? homedir();
+    this.stateDir = resolve(
+      directories.stateDir ?? join(environment.XDG_STATE_HOME ?? join(home, ".local/state"), "vm-substrate"),
+    );
+    this.cacheDir = resolve(
+      directories.cacheDir ?? join(environment.XDG_CACHE_HOME ?? join(home, ".cache"), "vm-substrate"),
+    );
+    // Two state directories of one user never meet in the shared places.
+    const key = createHash("sha256").update(this.stateDir).digest("hex").slice(0, 8);
+    const runtimeRoot = directories.runtimeDir ?? environment.XDG_RUNTIME_DIR ?? "/tmp";
+    this.runtimeDir = resolve(runtimeRoot, `vm-substrate-${uid}-${key}`);
+    this.sharedMemoryRoot = resolve(directories.sharedMemoryDir ?? "/dev/shm");
+    this.sharedMemoryDir = join(this.sharedMemoryRoot, `vm-substrate-${uid}-${key}`);
+  }
+
+  get ownerLock() {
+    return join(this.stateDir, "owner.db");
+  }
+  get acceleratorVerdict() {
+    return join(this.cacheDir, "accelerator.json");
+  }
+  get substrates() {
+    return join(this.stateDir, "substrates");
+  }
+  get vms() {
+    return join(this.stateDir, "vms");
+  }
+
+  recipeCache(recipe: string, inputsKey: string): RecipePaths {
+    return recipePaths(join(this.cacheDir, "recipes", recipe, inputsKey));
+  }
+  /** Where a recipe's files are made, before one rename shows them. The PID tells whether its maker still lives. */
+  recipeStaging(recipe: string, inputsKey: string): RecipePaths {
+    return recipePaths(join(this.cacheDir, "recipes", recipe, `.${inputsKey}-${process.pid}`));
+  }
+  get packageDownloads() {
+    return join(this.cacheDir, "packages");
+  }
+
+  substrate(name: string, version: number): SubstratePaths {
+    return substratePaths(join(this.substrates, name, String(version)));
+  }
+  /** Where a substrate is made, before one rename shows it. */
+  substrateStaging(name: string, buildId: string): SubstratePaths {
+    return substratePaths(join(this.substrates, `.${name}-${buildId}`));
+  }
+  /** The mapped copy of a substrate's RAM. */
+  dockedRam(name: string, version: number): string {
+    return join(this.sharedMemoryDir, `${name}-${version}.ram`);
+  }
+  buildRam(buildId: string): string {
+    return join(this.sharedMemoryDir, `${buildId}.build.ram`);
+  }
+
+  /** @throws VmSubstrateError PATH_TOO_LONG */
+  vm(id: string): VmPaths {
+    const dir = join(this.vms, id);
+    const sockets = join(this.runtimeDir, id);
+    return {
+      dir,
+      sockets,
+      overlay: join(dir, "overlay.qcow2"),
+      log: join(dir, "qemu.log"),
+      qmp: socketPath(join(sockets, "qmp")),
+      agent: socketPath(join(sockets, "agent")),
+      helper: socketPath(join(sockets, "helper")),
+      migration: socketPath(join(sockets, "state")),
+    };
+  }
+}
+
+export interface RecipePaths {
+  readonly dir: string;
+  readonly disk: string;
+  readonly kernel: string;
+  readonly initrd: string;
+  /** The guest's helper as a program of its own, for guests into which the agent must carry it. */
+  readonly helper: string;
+}
+
+export interface SubstratePaths {
+  readonly dir: string;
+  readonly manifest: string;
+  readonly ram: string;
+  readonly state: string;
+  readonly disk: string;
+  readonly helper: string;
+}
+
+export interface VmPaths {
+  readonly dir: string;
+  readonly sockets: string;
+  readonly overlay: string;
+  readonly log: string;
+  readonly qmp: string;
+  readonly agent: string;
+  readonly helper: string;
+  readonly migration: string;
+}
+
+function recipePaths(dir: string): RecipePaths {
+  const file = (name: string) => join(dir, name);
+  return { dir, disk: file("disk.qcow2"), kernel: file("vmlinuz"), initrd: file("initrd"), helper: file("helper") };
+}
+
+function substratePaths(dir: string): SubstratePaths {
+  return {
+    dir,
+    manifest: join(dir, "manifest.json"),
+    ram: join(dir, "ram"),
+    state: join(dir, "state"),
+    disk: join(dir, "disk.qcow2"),
+    helper: join(dir, "helper"),
+  };
+}
+
+/** @throws VmSubstrateError PATH_TOO_LONG */
+export function socketPath(path: string): string {
+  const bytes = Buffer.byteLength(path);
+  if (bytes <= SOCKET_PATH_MAX_BYTES) return path;
+  throw new VmSubstrateError(
+    "PATH_TOO_LONG",
+    `socket path is ${bytes} bytes, at most ${SOCKET_PATH_MAX_BYTES} fit: ${path}; choose a shorter runtimeDir`,
+    { details: { path, bytes } },
+  );
+}

@@ -1,0 +1,41 @@
+import { readFile } from "node:fs/promises";
+import { KIB } from "../core/index.ts";
+
+/**
+ * A process's start time in clock ticks after boot (field 22 of /proc/PID/stat), or undefined when there is no such
+ * process or it is a zombie. With the PID it names a process exactly: PIDs are reused, this pair is not.
+ * Source: proc(5).
+ */
+export async function processStartTime(pid: number): Promise<number | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => undefined);
+  if (stat === undefined) return undefined;
+  // The second field is the command in parentheses, and may itself hold spaces and parentheses.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const state = fields[0];
+  if (state === "Z" || state === "X") return undefined;
+  return Number(fields[19]);
+}
+
+export interface ProcessMemory {
+  /** Proportional set size: private pages plus this process's share of shared ones. */
+  readonly pssBytes: number;
+  readonly privateBytes: number;
+}
+
+/** Source: proc(5), smaps_rollup. */
+export async function processMemory(pid: number): Promise<ProcessMemory> {
+  const rollup = await readFile(`/proc/${pid}/smaps_rollup`, "latin1");
+  const kib = (field: string) => Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(rollup)?.[1] ?? 0);
+  return { pssBytes: kib("Pss") * KIB, privateBytes: (kib("Private_Clean") + kib("Private_Dirty")) * KIB };
+}
+
+/** Memory that can be taken without swapping, in bytes (MemAvailable of /proc/meminfo). */
+export async function availableMemoryBytes(): Promise<number> {
+  const meminfo = await readFile("/proc/meminfo", "latin1");
+  return Number(/^MemAvailable:\s+(\d+) kB/m.exec(meminfo)?.[1] ?? 0) * KIB;
+}
+
+/** Changes with every boot of this machine. */
+export async function bootId(): Promise<string> {
+  return (await readFile("/proc/sys/kernel/random/boot_id", "latin1")).trim();
+}

@@ -1,0 +1,129 @@
+import { commaOptions } from "./options.ts";
+import type { Accelerator, NetdevConfig, VmConfig } from "./vm-config.ts";
+
+/** Ids that other parts use over QMP. */
+export const NIC_ID = "net0";
+export const DISK_NODE = "disk0";
+export const CONSOLE_ID = "console0";
+
+/** The guest's console goes to a ring in QEMU's memory, so that a chatty guest cannot fill the host (CVE-2014-3672). */
+export const CONSOLE_RING_BYTES = 64 * 1024;
+
+/**
+ * TCG's cache of translated code, per process. QEMU's default is up to 1 GiB of address space that fills as the guest
+ * runs; a miniature guest's working set fits in this.
+ */
+export const TCG_CACHE_MIB = 32;
+
+const PCI_SLOTS = { serial: "0x3", disk: "0x4", nic: "0x5" } as const;
+
+/**
+ * QEMU's argv for a configuration. Pure.
+ *
+ * Device order and PCI slots are fixed, because a clone must present the same machine as its substrate. JSON is used
+ * where QEMU 7.2 takes it (-object, -device, -blockdev, -netdev), escaped options elsewhere.
+ * Source: qemu(1); QEMU docs "VM templating".
+ */
+export function qemuArgv(config: VmConfig): string[] {
+  return [
+    ["-name", commaOptions({ guest: `vm-substrate-${config.id}` })],
+    ["-uuid", config.uuid],
+    ["-nodefaults"],
+    ["-no-user-config"],
+    ["-no-reboot"],
+    ["-display", "none"],
+    ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
+    ["-machine", machineOptions(config.machine)],
+    ["-accel", acceleratorOptions(config.accelerator)],
+    ["-cpu", config.cpuModel],
+    ["-smp", commaOptions({ cpus: config.cpus })],
+    ["-m", commaOptions({ size: `${config.memory.sizeMiB}M` })],
+    ["-object", JSON.stringify(memoryBackend(config.memory))],
+    ...kernelArguments(config.kernel),
+    ["-chardev", commaOptions({ id: CONSOLE_ID, size: CONSOLE_RING_BYTES }, "ringbuf")],
+    ["-serial", `chardev:${CONSOLE_ID}`],
+    ["-chardev", listeningSocket("qmp0", config.sockets.qmp)],
+    ["-mon", commaOptions({ chardev: "qmp0", mode: "control" })],
+    device({ driver: "virtio-serial-pci", id: "serial0", addr: PCI_SLOTS.serial, max_ports: 4 }),
+    ["-chardev", listeningSocket("agent0", config.sockets.agent)],
+    device({ driver: "virtserialport", bus: "serial0.0", nr: 1, chardev: "agent0", name: "org.qemu.guest_agent.0" }),
+    ["-chardev", listeningSocket("helper0", config.sockets.helper)],
+    device({
+      driver: "virtserialport",
+      bus: "serial0.0",
+      nr: 2,
+      chardev: "helper0",
+      name: "org.vm-substrate.helper.0",
+    }),
+    ["-blockdev", JSON.stringify(disk(config.disk))],
+    device({ driver: "virtio-blk-pci", id: "blk0", drive: DISK_NODE, addr: PCI_SLOTS.disk }),
+    ["-netdev", JSON.stringify(netdev(config.netdev))],
+    device({ driver: "virtio-net-pci", id: NIC_ID, netdev: "netdev0", addr: PCI_SLOTS.nic, romfile: "" }),
+    ...incomingArguments(config.incoming ?? false),
+  ].flat();
+}
+
+function machineOptions(machine: string): string {
+  return commaOptions(
+    { usb: false, vmport: false, "dump-guest-core": false, "mem-merge": false, "memory-backend": "ram0" },
+    machine,
+  );
+}
+
+function acceleratorOptions(accelerator: Accelerator): string {
+  return accelerator === "tcg" ? commaOptions({ thread: "multi", "tb-size": TCG_CACHE_MIB }, "tcg") : accelerator;
+}
+
+function memoryBackend(memory: VmConfig["memory"]) {
+  const bytes = memory.sizeMiB * 1024 * 1024;
+  return { "qom-type": "memory-backend-file", id: "ram0", size: bytes, "mem-path": memory.file, share: memory.share };
+}
+
+function kernelArguments(kernel: VmConfig["kernel"]): string[][] {
+  if (kernel === undefined) return [];
+  return [
+    ["-kernel", kernel.image],
+    ["-initrd", kernel.initrd],
+    ["-append", kernel.commandLine],
+  ];
+}
+
+function listeningSocket(id: string, path: string): string {
+  return commaOptions({ id, path, server: true, wait: false }, "socket");
+}
+
+function device(properties: Readonly<Record<string, string | number | boolean>>): string[] {
+  return ["-device", JSON.stringify(properties)];
+}
+
+/** Formats are always named: a probed format lets an image name any host file as its backing (CVE class of libvirt). */
+function disk({ file, backingFile }: VmConfig["disk"]) {
+  const overlay = {
+    driver: "qcow2",
+    "node-name": DISK_NODE,
+    discard: "unmap",
+    file: { driver: "file", filename: file },
+  };
+  if (backingFile === undefined) return overlay;
+  const backing = {
+    driver: "qcow2",
+    "read-only": true,
+    file: { driver: "file", filename: backingFile, "read-only": true },
+  };
+  return { ...overlay, backing };
+}
+
+function netdev(config: NetdevConfig) {
+  switch (config.type) {
+    // A hub with one port: a back end without state in the migration stream (a slirp one has some).
+    case "isolated":
+      return { type: "hubport", id: "netdev0", hubid: 0 };
+    case "mcast":
+      return { type: "socket", id: "netdev0", mcast: `${config.group}:${config.port}`, localaddr: "127.0.0.1" };
+  }
+}
+
+/** `-S`: stay paused after the load. Deferred, because a capability of the stream must be set before it is read. */
+function incomingArguments(incoming: boolean): string[][] {
+  return incoming ? [["-S"], ["-incoming", "defer"]] : [];
+}

@@ -1,0 +1,41 @@
+/** What a NIC is joined to on this host. The NIC itself is the same in every clone; only this differs. */
+export type NetdevConfig =
+  | { readonly type: "isolated" }
+  | {
+      readonly type: "mcast";
+      /** Multicast group, e.g. "239.192.7.1". */
+      readonly group: string;
+      readonly port: number;
+    };
+
+/** All that decides one QEMU process. Substrates and clones differ in few of these; `qemuArgv` turns it into argv. */
+export interface VmConfig {
+  /** Appears in `-name`; with `uuid` it marks the process as ours. */
+  readonly id: string;
+  readonly uuid: string;
+  /** A versioned machine type, e.g. "pc-i440fx-7.2": an alias would change under a substrate with QEMU's version. */
+  readonly machine: string;
+  readonly accelerator: Accelerator;
+  readonly cpuModel: string;
+  readonly cpus: number;
+  readonly memory: {
+    readonly file: string;
+    readonly sizeMiB: number;
+    /** true: the substrate's own RAM file (MAP_SHARED). false: a clone's copy-on-write view of it (MAP_PRIVATE). */
+    readonly share: boolean;
+  };
+  readonly disk: {
+    readonly file: string;
+    /** The read-only qcow2 below `file`, where `file` is an overlay. */
+    readonly backingFile?: string;
+  };
+  /** Direct kernel boot; left away for clones, which never boot (saves their start time and about 15 MiB). */
+  readonly kernel?: { readonly image: string; readonly initrd: string; readonly commandLine: string };
+  readonly netdev: NetdevConfig;
+  readonly sockets: { readonly qmp: string; readonly agent: string; readonly helper: string };
+  /** Start paused, waiting for `migrate-incoming`. */
+  readonly incoming?: boolean;
+}
+
+export const ACCELERATORS = ["tcg", "kvm"] as const;
+export type Accelerator = (typeof ACCELERATORS)[number];

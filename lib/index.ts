@@ -1,0 +1,23 @@
+export {
+  type ExecOptions,
+  type ExecResult,
+  type FileOptions,
+  PHASES,
+  type Phase,
+  type Timings,
+  type Vm,
+  type VmEvents,
+  type VmState,
+} from "./clone/index.ts";
+export { ERROR_CODES, type ErrorCode, isVmSubstrateError, type Logger, VmSubstrateError } from "./core/index.ts";
+export {
+  type ActivateSpec,
+  type BuildOptions,
+  type CallOptions,
+  MAX_VMS_PER_ACTIVATION,
+  type NetworkSpec,
+  Pool,
+  type PoolOptions,
+  type SubstrateInfo,
+} from "./pool/index.ts";
+export type { BuildProgress } from "./substrate/index.ts";

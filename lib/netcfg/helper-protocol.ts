@@ -1,0 +1,65 @@
+import { VmSubstrateError } from "../core/index.ts";
+
+/** One operation of the guest's helper; guest/helper/PROTOCOL.md describes each. Values hold no space or newline. */
+export interface HelperOperation {
+  readonly name: "version" | "hostname" | "mac" | "ipv4" | "carrier" | "entropy" | "clock" | "file" | "read" | "scrub";
+  readonly value: string;
+}
+
+export const HELPER_PROTOCOL_VERSION = "1";
+/** The helper's own buffer; a longer request would be dropped whole. */
+export const HELPER_REQUEST_MAX_BYTES = 64 * 1024;
+/** Printable ASCII without space: the fields of a line cannot be broken out of. */
+const VALUE = /^[\x21-\x7e]*$/;
+
+/** @throws VmSubstrateError INVALID_ARGUMENT */
+export function encodeRequest(id: string, operations: readonly HelperOperation[]): string {
+  for (const { name, value } of operations) {
+    if (VALUE.test(value)) continue;
+    throw new VmSubstrateError(
+      "INVALID_ARGUMENT",
+      `helper operation ${name}: its value holds a space or control character`,
+    );
+  }
+  const line = `${[id, ...operations.map(({ name, value }) => `${name}=${value}`)].join(" ")}\n`;
+  if (line.length > HELPER_REQUEST_MAX_BYTES) {
+    throw new VmSubstrateError(
+      "INVALID_ARGUMENT",
+      `request to the helper is ${line.length} bytes, at most ${HELPER_REQUEST_MAX_BYTES} fit`,
+    );
+  }
+  return line;
+}
+
+/** What the helper read back after each operation, in the request's order. */
+export type HelperAnswer = readonly string[];
+
+/**
+ * Reads an answer line. Everything in it comes from the guest and may be a lie; here only its form is checked.
+ *
+ * @returns undefined for a line with another id: a stale answer, to be ignored
+ * @throws VmSubstrateError GUEST_HELPER_FAILED
+ */
+export function decodeAnswer(
+  id: string,
+  operations: readonly HelperOperation[],
+  line: string,
+): HelperAnswer | undefined {
+  const [answeredId, verdict, ...fields] = line.split(" ");
+  if (answeredId !== id) return undefined;
+  if (verdict === "error") {
+    const [operation = "?", errno = "?"] = fields;
+    const known = operations.some(({ name }) => name === operation) ? operation : "(unknown)";
+    const message = `the guest's helper could not do "${known}" (errno ${Number.parseInt(errno, 10)})`;
+    throw new VmSubstrateError("GUEST_HELPER_FAILED", message, { details: { operation: known } });
+  }
+  const wellFormed =
+    verdict === "ok" && fields.length === operations.length && fields.every((text) => VALUE.test(text));
+  const values = operations.map(({ name }, i) =>
+    fields[i]?.startsWith(`${name}=`) ? fields[i].slice(name.length + 1) : undefined,
+  );
+  if (!wellFormed || values.includes(undefined)) {
+    throw new VmSubstrateError("GUEST_HELPER_FAILED", "the guest's helper gave a malformed answer");
+  }
+  return values as string[];
+}

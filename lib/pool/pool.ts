@@ -1,0 +1,272 @@
+import { readdir, rm } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { type ActivateOptions, activateClone, type ClonePlan, coldBoot, planClones, type Vm } from "../clone/index.ts";
+import { type Logger, MIB, silentLogger, throwIfAborted, VmSubstrateError, withDeadline } from "../core/index.ts";
+import {
+  type Accelerator,
+  ensurePrivateDir,
+  identifyQemu,
+  killOrphans,
+  Paths,
+  type QemuBinary,
+  requireMemory,
+} from "../host/index.ts";
+import { Fabrics, HostnamePattern, LeaseBook, planAddresses } from "../netcfg/index.ts";
+import { OwnerLock } from "../store/index.ts";
+import {
+  type BuildResult,
+  buildSubstrate,
+  Catalog,
+  LoadedSubstrate,
+  prepareGuest,
+  progressReporter,
+  recipeNamed,
+} from "../substrate/index.ts";
+import { allOrNothing } from "./bounded.ts";
+import type { ActivateSpec, BuildOptions, CallOptions, PoolOptions } from "./options.ts";
+import { activateSpecSchema, buildOptionsSchema, countSchema, poolOptionsSchema, validate } from "./schemas.ts";
+import { type SubstrateInfo, substrateInfo } from "./substrate-info.ts";
+
+/** Private memory that a running clone comes to, for admission; measured Pss is in docs/SPECIFICATION.md. */
+const CLONE_MEMORY_BYTES = 64 * MIB;
+
+/**
+ * The substrates of one state directory and the VMs made of them. One process owns a state directory at a time.
+ *
+ * ```ts
+ * await using pool = await Pool.open();
+ * await pool.build({ recipe: "mini" });
+ * const [vm] = await pool.activate(1, { substrate: "mini" });
+ * ```
+ */
+export class Pool implements AsyncDisposable {
+  readonly #paths: Paths;
+  readonly #qemu: QemuBinary;
+  readonly #logger: Logger;
+  readonly #accelerator: Accelerator | undefined;
+  readonly #parallelStarts: number;
+  readonly #catalog: Catalog;
+  readonly #owned: AsyncDisposableStack;
+  readonly #leases = new LeaseBook();
+  readonly #fabrics = new Fabrics();
+  readonly #vms = new Map<string, Vm>();
+  readonly #loaded = new Map<string, Promise<LoadedSubstrate>>();
+  /** Fires when the pool closes, so that calls under way end first. */
+  readonly #closing = new AbortController();
+  readonly #calls = new Set<Promise<unknown>>();
+  #builds: Promise<unknown> = Promise.resolve();
+  #closed: Promise<void> | undefined;
+
+  private constructor(parts: {
+    paths: Paths;
+    qemu: QemuBinary;
+    logger: Logger;
+    accelerator: Accelerator | undefined;
+    parallelStarts: number;
+    owned: AsyncDisposableStack;
+  }) {
+    this.#paths = parts.paths;
+    this.#qemu = parts.qemu;
+    this.#logger = parts.logger;
+    this.#accelerator = parts.accelerator;
+    this.#parallelStarts = parts.parallelStarts;
+    this.#owned = parts.owned;
+    this.#catalog = new Catalog(parts.paths);
+  }
+
+  /**
+   * Opens a state directory, making it where it is missing, and clears away what a killed owner left.
+   *
+   * @throws VmSubstrateError INVALID_ARGUMENT, STATE_DIR_LOCKED, UNSAFE_DIRECTORY, QEMU_MISSING, QEMU_UNSUPPORTED, PATH_TOO_LONG
+   */
+  static async open(options: PoolOptions = {}): Promise<Pool> {
+    const { logger = silentLogger, ...plain } = options;
+    const valid = validate(poolOptionsSchema, plain, "Pool.open");
+    const qemu = await identifyQemu(valid.qemu);
+    const paths = new Paths(valid);
+    paths.vm("x".repeat(12)); // a runtime directory too deep for a socket is refused now, not at the first VM
+    await using undo = new AsyncDisposableStack();
+    for (const dir of [paths.stateDir, paths.runtimeDir, paths.sharedMemoryDir]) await ensurePrivateDir(dir);
+    undo.use(OwnerLock.acquire(paths.ownerLock, paths.stateDir));
+    for (const dir of [paths.substrates, paths.vms]) await ensurePrivateDir(dir);
+    await clearLeftovers(paths, logger);
+    undo.defer(() => rm(paths.sharedMemoryDir, { recursive: true, force: true }));
+    undo.defer(() => rm(paths.runtimeDir, { recursive: true, force: true }));
+    return new Pool({
+      paths,
+      qemu,
+      logger,
+      accelerator: valid.accelerator === "auto" ? undefined : valid.accelerator,
+      parallelStarts: valid.parallelStarts ?? availableParallelism(),
+      owned: undo.move(),
+    });
+  }
+
+  /** The VMs that are running. */
+  get vms(): readonly Vm[] {
+    return [...this.#vms.values()];
+  }
+
+  /** The substrates in the catalog. @throws VmSubstrateError SUBSTRATE_CORRUPT, POOL_CLOSED */
+  async substrates(): Promise<SubstrateInfo[]> {
+    this.#requireOpen();
+    return (await this.#catalog.list()).map(substrateInfo);
+  }
+
+  /**
+   * Makes a substrate by a recipe, or finds that the catalog's is up to date. One build at a time.
+   *
+   * @throws VmSubstrateError INVALID_ARGUMENT, RECIPE_*, BUILD_FAILED, INSUFFICIENT_*, SUBSTRATE_CORRUPT, ABORTED, POOL_CLOSED
+   */
+  async build(options: BuildOptions): Promise<SubstrateInfo & { readonly reused: boolean }> {
+    const { signal, onProgress, ...plain } = options;
+    const { recipe: recipeName, name = recipeName } = validate(buildOptionsSchema, plain, "build");
+    const recipe = recipeNamed(recipeName);
+    return this.#call(signal, async (within) => {
+      const building = this.#builds.then((): Promise<BuildResult> => {
+        throwIfAborted(within, "build");
+        return buildSubstrate(name, recipe, {
+          paths: this.#paths,
+          qemu: this.#qemu,
+          logger: this.#logger,
+          progress: progressReporter(onProgress),
+          signal: within,
+          accelerator: this.#accelerator,
+        });
+      });
+      this.#builds = building.catch(() => {});
+      const { substrate, reused } = await building;
+      return { ...substrateInfo(substrate), reused };
+    });
+  }
+
+  /**
+   * Makes `count` personal, running, verified VMs of a substrate. All or none: if one fails, none stays.
+   *
+   * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_NOT_FOUND, SUBSTRATE_CORRUPT, SUBSTRATE_INCOMPATIBLE, LEASE_*,
+   *   ADDRESS_OUTSIDE_SUBNET, INSUFFICIENT_*, IDENTITY_UNVERIFIED, GUEST_*, QEMU_EXITED, TIMEOUT, ABORTED, POOL_CLOSED
+   */
+  async activate(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<Vm[]> {
+    return this.#make("activate", count, spec, options, ({ plan, substrate, activation }) =>
+      activateClone(plan, substrate, activation, this.#dependencies()),
+    );
+  }
+
+  /**
+   * The baseline to compare with: boots `count` VMs from the same disk instead of cloning them, with the same readiness,
+   * identity and verification. Takes seconds.
+   *
+   * @throws VmSubstrateError as `activate`
+   */
+  async coldBoot(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<Vm[]> {
+    return this.#make("coldBoot", count, spec, options, async ({ plan, substrate, activation }) => {
+      const recipe = recipeNamed(substrate.manifest.guest.recipe);
+      const guest = await prepareGuest(recipe, this.#paths, () => {}, activation.signal);
+      return coldBoot(plan, substrate, guest, { ...activation, startedAt: performance.now() }, this.#dependencies());
+    });
+  }
+
+  /** Ends every VM and every call under way, and takes the substrates out of memory. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed ??= (async () => {
+      this.#closing.abort(new VmSubstrateError("POOL_CLOSED", "the pool was closed meanwhile"));
+      await Promise.allSettled(this.#calls);
+      await Promise.all(this.vms.map((vm) => vm.release()));
+      for (const loading of this.#loaded.values())
+        await (await loading.catch(() => undefined))?.[Symbol.asyncDispose]();
+      await this.#owned.disposeAsync();
+    })();
+    await this.#closed;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #make(
+    what: string,
+    countGiven: number,
+    specGiven: ActivateSpec,
+    options: CallOptions,
+    start: (parts: { plan: ClonePlan; substrate: LoadedSubstrate; activation: ActivateOptions }) => Promise<Vm>,
+  ): Promise<Vm[]> {
+    const startedAt = performance.now();
+    const count = validate(countSchema, countGiven, `${what}: count`);
+    const spec = validate(activateSpecSchema, specGiven, what);
+    const hostname = spec.hostname ?? HostnamePattern.parse(`${spec.substrate}-{index}`);
+    const { subnet, addresses, fabric } = spec.network;
+    return this.#call(options.signal, (callSignal) =>
+      withDeadline({ what, timeoutMs: spec.timeoutMs, signal: callSignal }, async (signal) => {
+        const substrate = await this.#load(spec.substrate, signal);
+        await requireMemory(count * CLONE_MEMORY_BYTES, `${what} of ${count} VMs`);
+        // Planned and leased in one turn of the event loop: no other call can take the same values in between.
+        const values = planAddresses(count, { hostname, subnet, addresses }, this.#leases);
+        const plans = planClones(values, subnet.prefixLength, this.#fabrics.of(fabric, subnet));
+        for (const { id, identity } of plans) this.#leases.lease(id, identity);
+        try {
+          const startOne = async (plan: ClonePlan, one: AbortSignal) => {
+            const releaseLeases = () => this.#forget(plan.id);
+            const activation = { channel: spec.channel, startedAt, signal: one, releaseLeases };
+            const vm = await start({ plan, substrate, activation });
+            this.#vms.set(vm.id, vm);
+            return vm;
+          };
+          return await allOrNothing(plans, this.#parallelStarts, signal, startOne, (vm) => vm.release());
+        } catch (error) {
+          for (const { id } of plans) this.#forget(id);
+          throw error;
+        }
+      }),
+    );
+  }
+
+  #forget(id: string): void {
+    this.#vms.delete(id);
+    this.#leases.release(id);
+  }
+
+  /** A substrate's newest version, verified and in memory. Loaded once; a failed load is tried anew next time. */
+  async #load(name: string, signal: AbortSignal): Promise<LoadedSubstrate> {
+    const substrate = await this.#catalog.latest(name);
+    const key = `${name} ${substrate.manifest.version}`;
+    const known = this.#loaded.get(key);
+    if (known !== undefined) return known;
+    const loading = LoadedSubstrate.load(substrate, this.#paths, signal);
+    this.#loaded.set(key, loading);
+    loading.catch(() => this.#loaded.delete(key));
+    return loading;
+  }
+
+  #dependencies() {
+    return { paths: this.#paths, qemu: this.#qemu, logger: this.#logger };
+  }
+
+  /** Runs a call with a signal that fires for the caller's and for the pool's end; `close` waits for it. */
+  async #call<T>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    this.#requireOpen();
+    const both = signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
+    throwIfAborted(both, "call");
+    const call = work(both);
+    this.#calls.add(call);
+    try {
+      return await call;
+    } finally {
+      this.#calls.delete(call);
+    }
+  }
+
+  #requireOpen(): void {
+    if (this.#closed !== undefined) throw new VmSubstrateError("POOL_CLOSED", "the pool is closed; open it again");
+  }
+}
+
+/** What an owner that was killed left behind: QEMU processes, their folders, sockets and RAM files. */
+async function clearLeftovers(paths: Paths, logger: Logger): Promise<void> {
+  const pids = await killOrphans(paths.vms);
+  if (pids.length > 0) logger.warn({ pids }, "ended VMs whose owner died");
+  for (const dir of [paths.vms, paths.runtimeDir, paths.sharedMemoryDir]) {
+    for (const entry of await readdir(dir)) await rm(join(dir, entry), { recursive: true, force: true });
+  }
+  await new Catalog(paths).removeAbandoned();
+}

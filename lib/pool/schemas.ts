@@ -1,0 +1,69 @@
+import { z } from "zod";
+import { CHANNELS } from "../clone/index.ts";
+import { VmSubstrateError } from "../core/index.ts";
+import { ACCELERATORS } from "../host/index.ts";
+import { FABRICS, HostnamePattern, isAddress, Subnet } from "../netcfg/index.ts";
+
+/** One call makes at most this many VMs. */
+export const MAX_VMS_PER_ACTIVATION = 1024;
+/** All of a subnet's addresses are searched for free ones; a /16 is more than one host can run. */
+const DEFAULT_SUBNET = "10.77.0.0/16";
+const DEFAULT_TIMEOUT_MS = 120_000;
+
+const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,40}$/, "expected 1 to 41 lower-case letters, digits and hyphens");
+const path = z
+  .string()
+  .min(1)
+  .refine((text) => !text.includes("\0"), "expected a path without NUL");
+
+export const poolOptionsSchema = z.strictObject({
+  stateDir: path.optional(),
+  cacheDir: path.optional(),
+  runtimeDir: path.optional(),
+  sharedMemoryDir: path.optional(),
+  qemu: path.optional(),
+  accelerator: z.enum(["auto", ...ACCELERATORS]).default("auto"),
+  parallelStarts: z.int().min(1).max(256).optional(),
+});
+
+export const buildOptionsSchema = z.strictObject({ recipe: z.string(), name: name.optional() });
+
+const parsed = <T>(parse: (text: string) => T) =>
+  z.string().transform((text, context) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      context.addIssue({ code: "custom", message: (error as Error).message });
+      return z.NEVER;
+    }
+  });
+
+const networkSchema = z.strictObject({
+  fabric: z.enum(FABRICS).default("none"),
+  subnet: parsed(Subnet.parse).prefault(DEFAULT_SUBNET),
+  addresses: z.array(z.string().refine(isAddress, "expected an IPv4 address")).optional(),
+});
+
+export const activateSpecSchema = z.strictObject({
+  substrate: name,
+  hostname: parsed(HostnamePattern.parse).optional(),
+  network: networkSchema.prefault({}),
+  channel: z.enum(CHANNELS).default("helper"),
+  timeoutMs: z.int().min(1).max(3_600_000).default(DEFAULT_TIMEOUT_MS),
+});
+
+export const countSchema = z.int().min(1).max(MAX_VMS_PER_ACTIVATION);
+
+/**
+ * Validates what a caller gave, at the edge, before anything is touched.
+ * @throws VmSubstrateError INVALID_ARGUMENT naming each field
+ */
+export function validate<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.output<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((issue) => ({ path: issue.path.join("."), message: issue.message }));
+  const listed = problems
+    .map(({ path: where, message }) => (where === "" ? message : `${where}: ${message}`))
+    .join("; ");
+  throw new VmSubstrateError("INVALID_ARGUMENT", `${what}: ${listed}`, { details: { problems } });
+}

@@ -1,0 +1,334 @@
+import {
+  type EventSource,
+  Events,
+  isVmSubstrateError,
+  type Logger,
+  messageOf,
+  silentLogger,
+  VmSubstrateError,
+  withDeadline,
+} from "../core/index.ts";
+import { EventWaiters } from "./event-waiters.ts";
+import { BadJsonError, parseJsonObject } from "./json-line.ts";
+import {
+  DEFAULT_CONNECT_TIMEOUT_MS,
+  DEFAULT_EVENT_TIMEOUT_MS,
+  DEFAULT_QMP_COMMAND_TIMEOUT_MS,
+  MAX_PENDING_COMMANDS,
+} from "./limits.ts";
+import { closedError, LineSocket } from "./line-socket.ts";
+import { PendingCommands } from "./pending-commands.ts";
+import type { QmpArguments, QmpCommandName, QmpCommands } from "./qmp-commands.ts";
+import type { QmpEvent, QmpEventName, QmpEvents } from "./qmp-events.ts";
+import { type QmpGreeting, readQmpMessage } from "./qmp-message.ts";
+import { shownText } from "./untrusted-text.ts";
+
+export interface QmpConnectOptions {
+  /** Milliseconds for connecting, the greeting and the negotiation together. Default DEFAULT_CONNECT_TIMEOUT_MS. */
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly logger?: Logger | undefined;
+  /** Keep trying while the socket is not there, because QEMU is still starting. Default false. */
+  readonly retryUntilPresent?: boolean | undefined;
+  /** Longest message of QEMU in bytes. Default DEFAULT_MAX_LINE_BYTES (1 MiB). */
+  readonly maxLineBytes?: number | undefined;
+}
+
+export interface QmpExecuteOptions {
+  /** Milliseconds. Default DEFAULT_QMP_COMMAND_TIMEOUT_MS. */
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Run it out of band, past commands that are still running. Only a few commands allow it. Default false. */
+  readonly oob?: boolean | undefined;
+}
+
+export interface WaitForEventOptions<Data> {
+  /** Milliseconds. Default DEFAULT_EVENT_TIMEOUT_MS. */
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Takes the first event for which this is true. */
+  readonly where?: ((event: QmpEvent<Data>) => boolean) | undefined;
+}
+
+export interface QmpClose {
+  /** `eof` and `error`: QEMU or the kernel ended it. `protocol`: the peer broke the protocol. `local`: `close()`. */
+  readonly reason: "eof" | "error" | "protocol" | "local";
+  /** What commands still pending were rejected with: QMP_CLOSED or QMP_PROTOCOL. */
+  readonly error: VmSubstrateError;
+}
+
+/** Event name -> listener arguments. `event` carries every event of QEMU, `close` the end of the connection. */
+export type QmpClientEvents = {
+  [Name in QmpEventName]: [event: QmpEvent<QmpEvents[Name]>];
+} & { event: [event: QmpEvent]; close: [close: QmpClose] };
+
+/** Events of ours, which a peer must not be able to forge by sending one of that name. */
+const OWN_EVENTS = new Set(["event", "close"]);
+
+/** Until QEMU has greeted, which is before `connect` hands the client out. */
+const NOT_GREETED: QmpGreeting = { version: { qemu: { major: 0, minor: 0, micro: 0 }, package: "" }, capabilities: [] };
+
+type ArgumentsThen<Args, Options> =
+  Record<string, never> extends Args ? [args?: Args | undefined, options?: Options] : [args: Args, options?: Options];
+
+/**
+ * A QMP connection to one QEMU, past its greeting and negotiation.
+ *
+ * Commands run concurrently and are matched by id. When the connection ends, every pending promise is rejected once and
+ * `close` is emitted once. Whoever can write to a QMP socket can run code as QEMU's user: keep it in a directory of
+ * mode 0700.
+ *
+ * Source: https://www.qemu.org/docs/master/interop/qmp-spec.html
+ */
+export class QmpClient implements AsyncDisposable {
+  readonly path: string;
+  /** Everything that QEMU announces. A listener that throws is logged and does not disturb the connection. */
+  readonly events: EventSource<QmpClientEvents>;
+  readonly #emitter = new Events<QmpClientEvents>();
+  readonly #socket: LineSocket;
+  readonly #logger: Logger;
+  readonly #pending = new PendingCommands();
+  readonly #waiters = new EventWaiters();
+  readonly #greeted = Promise.withResolvers<QmpGreeting>();
+  #greeting = NOT_GREETED;
+  #oob = false;
+  #close: QmpClose | undefined;
+
+  private constructor(socket: LineSocket, logger: Logger) {
+    this.path = socket.path;
+    this.events = this.#emitter;
+    this.#socket = socket;
+    this.#logger = logger;
+    this.#greeted.promise.catch(() => {});
+    socket.onClose((cause) => {
+      const code = cause.reason === "line-too-long" ? "QMP_PROTOCOL" : "QMP_CLOSED";
+      const error = closedError(code, this.path, cause);
+      this.#end({ reason: cause.reason === "line-too-long" ? "protocol" : cause.reason, error });
+    });
+    socket.onLine((line) => this.#read(line));
+  }
+
+  /**
+   * Connects, waits for the greeting and negotiates capabilities (`oob` where QEMU offers it).
+   *
+   * QEMU serves one client per monitor: while another is connected, connecting succeeds and no greeting comes.
+   *
+   * @throws VmSubstrateError QMP_CONNECT (unreachable, no greeting in time, ended or refused before it was ready),
+   *   QMP_PROTOCOL, PATH_TOO_LONG, INVALID_ARGUMENT, ABORTED
+   */
+  static async connect(path: string, options: QmpConnectOptions = {}): Promise<QmpClient> {
+    const timeoutMs = options.timeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS;
+    let client: QmpClient | undefined;
+    try {
+      return await withDeadline(
+        {
+          what: `QMP connection to ${path}, which must greet and negotiate`,
+          timeoutMs,
+          signal: options.signal,
+          timeoutCode: "QMP_CONNECT",
+        },
+        async (signal) => {
+          const socket = await LineSocket.connect(path, { ...options, timeoutMs, signal });
+          client = new QmpClient(socket, options.logger ?? silentLogger);
+          await client.#negotiate(timeoutMs, signal);
+          return client;
+        },
+      );
+    } catch (error) {
+      await client?.close();
+      if (isVmSubstrateError(error) && !DURING_HANDSHAKE.has(error.code)) throw error;
+      throw new VmSubstrateError("QMP_CONNECT", `QMP handshake on ${path}: ${messageOf(error)}`, {
+        cause: error,
+        details: { path },
+      });
+    }
+  }
+
+  /** QEMU's version and the capabilities it offers. */
+  get greeting(): QmpGreeting {
+    return this.#greeting;
+  }
+
+  /** Whether commands may run out of band. */
+  get oobAvailable(): boolean {
+    return this.#oob;
+  }
+
+  /** How the connection ended; undefined while it is open. */
+  get closeCause(): QmpClose | undefined {
+    return this.#close;
+  }
+
+  /**
+   * Runs a command and gives what its `return` carries. Results of the typed commands are QEMU's word: they are not
+   * validated. Objects in them have no prototype.
+   *
+   * @throws VmSubstrateError QMP_COMMAND_FAILED with `details: { command, class, desc }`, TIMEOUT, ABORTED, QMP_CLOSED,
+   *   QMP_PROTOCOL, or INVALID_ARGUMENT (not serialisable, `oob` not offered, too many commands pending)
+   */
+  execute<Name extends QmpCommandName>(
+    command: Name,
+    ...rest: ArgumentsThen<QmpCommands[Name]["args"], QmpExecuteOptions>
+  ): Promise<QmpCommands[Name]["result"]>;
+  execute<Result = unknown, Name extends string = string>(
+    command: Name extends QmpCommandName ? never : Name,
+    args?: QmpArguments,
+    options?: QmpExecuteOptions,
+  ): Promise<Result>;
+  async execute(command: string, args?: QmpArguments, options: QmpExecuteOptions = {}): Promise<unknown> {
+    if (this.#close) throw this.#close.error;
+    this.#refuseUnsendable(command, options);
+    const { id, reply } = this.#pending.add(command);
+    try {
+      const line = serialise({ [options.oob ? "exec-oob" : "execute"]: command, arguments: args, id });
+      return await withDeadline(
+        {
+          what: `QMP command ${shownText(command)}`,
+          timeoutMs: options.timeoutMs ?? DEFAULT_QMP_COMMAND_TIMEOUT_MS,
+          signal: options.signal,
+        },
+        () => {
+          this.#socket.write(line).catch((error: unknown) => this.#pending.reject(id, error));
+          return reply;
+        },
+      );
+    } finally {
+      this.#pending.abandon(id);
+    }
+  }
+
+  /**
+   * The next event of that name. The listener is in place when this returns, so call it before the command that
+   * causes the event and await it afterwards.
+   *
+   * @throws VmSubstrateError TIMEOUT, ABORTED, QMP_CLOSED, QMP_PROTOCOL, or whatever `where` throws
+   */
+  waitForEvent<Name extends QmpEventName>(
+    name: Name,
+    options?: WaitForEventOptions<QmpEvents[Name]>,
+  ): Promise<QmpEvent<QmpEvents[Name]>>;
+  waitForEvent<Data = Readonly<Record<string, unknown>>, Name extends string = string>(
+    name: Name extends QmpEventName ? never : Name,
+    options?: WaitForEventOptions<Data>,
+  ): Promise<QmpEvent<Data>>;
+  async waitForEvent(name: string, options: WaitForEventOptions<never> = {}): Promise<QmpEvent> {
+    if (this.#close) throw this.#close.error;
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the overloads tie the name to the type of its data
+    const waiter = this.#waiters.add(name, options.where as ((event: QmpEvent) => boolean) | undefined);
+    try {
+      return await withDeadline(
+        {
+          what: `QMP event ${shownText(name)}`,
+          timeoutMs: options.timeoutMs ?? DEFAULT_EVENT_TIMEOUT_MS,
+          signal: options.signal,
+        },
+        () => waiter.promise,
+      );
+    } finally {
+      this.#waiters.remove(waiter);
+    }
+  }
+
+  /** Ends the connection; QEMU goes on. Pending promises are rejected with QMP_CLOSED. Safe to call again. */
+  async close(): Promise<void> {
+    await this.#socket.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #negotiate(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    const greeting = await this.#greeted.promise;
+    const enable = greeting.capabilities.includes("oob") ? ["oob"] : [];
+    await this.execute("qmp_capabilities", enable.length > 0 ? { enable } : undefined, { timeoutMs, signal });
+    this.#oob = enable.length > 0;
+  }
+
+  #read(line: Buffer): void {
+    try {
+      const message = readQmpMessage(parseJsonObject(line));
+      if (this.#greeting === NOT_GREETED && message.kind !== "greeting") throw new BadJsonError("no greeting first");
+      switch (message.kind) {
+        case "greeting":
+          if (this.#greeting !== NOT_GREETED) throw new BadJsonError("a second greeting");
+          this.#greeting = message.greeting;
+          this.#greeted.resolve(message.greeting);
+          break;
+        case "event":
+          this.#announce(message.event);
+          break;
+        case "return":
+          this.#pending.resolve(message.id, message.value);
+          break;
+        case "error":
+          this.#pending.fail(message.id, message.errorClass, message.desc);
+      }
+    } catch (error) {
+      this.#breakOff(line, error);
+    }
+  }
+
+  #announce(event: QmpEvent): void {
+    this.#waiters.announce(event);
+    this.#emit("event", event);
+    if (!OWN_EVENTS.has(event.name)) this.#emit(event.name, event);
+  }
+
+  #emit(name: string, argument: QmpEvent | QmpClose): void {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the name of an event is whatever QEMU sent
+    const emitter = this.#emitter as unknown as Events<Record<string, unknown[]>>;
+    try {
+      emitter.emit(name, argument);
+    } catch (error) {
+      this.#logger.error({ path: this.path, event: shownText(name), err: error }, "a listener of a QMP event threw");
+    }
+  }
+
+  #breakOff(line: Buffer, error: unknown): void {
+    const start = shownText(line.subarray(0, 100).toString("latin1"));
+    this.#logger.warn({ path: this.path, line: start }, "QMP peer broke the protocol; disconnecting");
+    this.#end({
+      reason: "protocol",
+      error: new VmSubstrateError(
+        "QMP_PROTOCOL",
+        `${this.path}: expected a QMP message, got ${messageOf(error)}: ${start}; disconnected`,
+        { cause: error, details: { path: this.path, lineBytes: line.length } },
+      ),
+    });
+  }
+
+  /** The only place where everything that still waits is settled; the first cause wins. */
+  #end(close: QmpClose): void {
+    if (this.#close) return;
+    this.#close = close;
+    this.#socket.close().catch(() => {});
+    this.#greeted.reject(close.error);
+    this.#pending.rejectAll(close.error);
+    this.#waiters.rejectAll(close.error);
+    this.#emit("close", close);
+  }
+
+  #refuseUnsendable(command: string, options: QmpExecuteOptions): void {
+    if (options.oob && !this.#oob) {
+      throw new VmSubstrateError("INVALID_ARGUMENT", `${command}: this monitor does not offer out-of-band execution`);
+    }
+    if (this.#pending.size >= MAX_PENDING_COMMANDS) {
+      throw new VmSubstrateError(
+        "INVALID_ARGUMENT",
+        `${command}: ${MAX_PENDING_COMMANDS} commands are already waiting for an answer of ${this.path}; await them first`,
+      );
+    }
+  }
+}
+
+/** Codes that, during the handshake, only say that it failed; the others say more than QMP_CONNECT would. */
+const DURING_HANDSHAKE: ReadonlySet<string> = new Set(["QMP_CLOSED", "QMP_COMMAND_FAILED", "TIMEOUT"]);
+
+function serialise(message: Readonly<Record<string, unknown>>): string {
+  try {
+    return `${JSON.stringify(message)}\n`;
+  } catch (error) {
+    throw new VmSubstrateError("INVALID_ARGUMENT", `the arguments are not JSON: ${messageOf(error)}`, { cause: error });
+  }
+}

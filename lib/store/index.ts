@@ -1,0 +1,1 @@
+export { OwnerLock } from "./owner-lock.ts";

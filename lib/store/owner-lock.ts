@@ -1,0 +1,44 @@
+import { DatabaseSync } from "node:sqlite";
+import { VmSubstrateError } from "../core/index.ts";
+
+/**
+ * Exclusive ownership of a state directory. It is SQLite's lock on a file, held for as long as this object lives: the
+ * kernel drops it when the process ends, however it ends, so a crash never leaves a stale lock.
+ */
+export class OwnerLock implements Disposable {
+  readonly #database: DatabaseSync;
+
+  private constructor(database: DatabaseSync) {
+    this.#database = database;
+  }
+
+  /** @throws VmSubstrateError STATE_DIR_LOCKED naming the owner's PID */
+  static acquire(file: string, stateDir: string): OwnerLock {
+    const database = new DatabaseSync(file);
+    try {
+      database.exec("PRAGMA journal_mode = DELETE; CREATE TABLE IF NOT EXISTS owner (pid INTEGER NOT NULL)");
+      database.exec("DELETE FROM owner");
+      database.prepare("INSERT INTO owner VALUES (?)").run(process.pid);
+      // From here on nobody else can write, and so not become the owner.
+      database.exec("BEGIN IMMEDIATE");
+      return new OwnerLock(database);
+    } catch (cause) {
+      const owner = ownerOf(database);
+      database.close();
+      const message = `${stateDir} is owned by ${owner}; close that pool first, or choose another stateDir`;
+      throw new VmSubstrateError("STATE_DIR_LOCKED", message, { cause, details: { stateDir } });
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#database.isOpen) this.#database.close();
+  }
+}
+
+function ownerOf(database: DatabaseSync): string {
+  try {
+    return `process ${database.prepare("SELECT pid FROM owner").get()?.pid}`;
+  } catch {
+    return "another process";
+  }
+}

@@ -1,0 +1,44 @@
+import { type Accelerator, type NetdevConfig, qemuArgv, type VmConfig, type VmPaths } from "../host/index.ts";
+import type { GuestProfile } from "./recipe.ts";
+
+/** Versioned, and in every QEMU from 7.2 on. i440FX: fewer devices than q35, with hot-plug for later. */
+export const MACHINE_TYPE = "pc-i440fx-7.2";
+
+export interface MachineOptions {
+  readonly id: string;
+  readonly uuid: string;
+  readonly accelerator: Accelerator;
+  readonly cpuModel: string;
+  readonly guest: Pick<GuestProfile, "memoryMiB" | "cpus">;
+  readonly paths: VmPaths;
+  readonly ram: { readonly file: string; readonly share: boolean };
+  readonly disk: VmConfig["disk"];
+  readonly netdev: NetdevConfig;
+  readonly kernel?: NonNullable<VmConfig["kernel"]>;
+  readonly incoming?: boolean;
+}
+
+/** The one machine that substrates and their clones are: what may not differ between them is decided here. */
+export function machineConfig(options: MachineOptions): VmConfig {
+  const { paths, guest } = options;
+  return {
+    id: options.id,
+    uuid: options.uuid,
+    machine: MACHINE_TYPE,
+    accelerator: options.accelerator,
+    cpuModel: options.cpuModel,
+    cpus: guest.cpus,
+    memory: { file: options.ram.file, sizeMiB: guest.memoryMiB, share: options.ram.share },
+    disk: options.disk,
+    netdev: options.netdev,
+    sockets: { qmp: paths.qmp, agent: paths.agent, helper: paths.helper },
+    ...(options.kernel === undefined ? {} : { kernel: options.kernel }),
+    ...(options.incoming === undefined ? {} : { incoming: options.incoming }),
+  };
+}
+
+/** The arguments that must be the same in a substrate and its clones. */
+export function deviceArguments(config: VmConfig): string[] {
+  const argv = qemuArgv(config);
+  return argv.filter((_, i) => argv[i - 1] === "-device");
+}

@@ -1,0 +1,103 @@
+import { z } from "zod";
+import { messageOf, VmSubstrateError } from "../core/index.ts";
+import { ACCELERATORS, type QemuBinary } from "../host/index.ts";
+
+const FORMAT_VERSION = 1;
+
+const fileSchema = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/), sizeBytes: z.int().nonnegative() });
+
+const probeSchema = z.discriminatedUnion("probe", [
+  z.strictObject({ probe: z.literal("agent") }),
+  z.strictObject({ probe: z.literal("helper") }),
+  z.strictObject({ probe: z.literal("port"), port: z.int().min(1).max(65_535) }),
+]);
+
+const guestSchema = z.strictObject({
+  recipe: z.string(),
+  memoryMiB: z.int().positive(),
+  cpus: z.int().positive(),
+  kernelCommandLine: z.string(),
+  interface: z.string().regex(/^[a-z][a-z0-9]{0,14}$/),
+  helper: z.boolean(),
+  ready: z.array(probeSchema),
+  generalize: z.strictObject({ remove: z.array(z.string()), truncate: z.array(z.string()) }),
+  sshHostKey: z.strictObject({ path: z.string().startsWith("/"), format: z.literal("dropbear") }),
+});
+
+const manifestSchema = z.strictObject({
+  formatVersion: z.literal(FORMAT_VERSION),
+  name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,40}$/),
+  version: z.int().positive(),
+  createdAt: z.iso.datetime(),
+  /** Changes with everything that the substrate was made of: the recipe's inputs, QEMU, machine, accelerator. */
+  inputsKey: z.string(),
+  qemu: z.strictObject({ version: z.string(), build: z.string() }),
+  machine: z.string(),
+  accelerator: z.enum(ACCELERATORS),
+  cpuModel: z.string(),
+  /** QEMU's device arguments in order; a clone must present the same. */
+  devices: z.array(z.string()),
+  guest: guestSchema,
+  memory: z.strictObject({
+    assignedBytes: z.int(),
+    /** What the guest had in use, by its own account. */
+    usedBytes: z.int(),
+    /** What the RAM file really holds: its pages that are not zero. */
+    residentBytes: z.int(),
+  }),
+  /** Virtual size of the disk. */
+  diskSizeBytes: z.int().positive(),
+  files: z.strictObject({ ram: fileSchema, state: fileSchema, disk: fileSchema, helper: fileSchema }),
+});
+
+/** What a substrate is, and the digests of its files. Written last, so a substrate without one does not exist. */
+export type Manifest = z.infer<typeof manifestSchema>;
+export type FileDigest = Manifest["files"]["ram"];
+
+/** @throws VmSubstrateError SUBSTRATE_CORRUPT naming the field */
+export function parseManifest(text: string, where: string): Manifest {
+  try {
+    return manifestSchema.parse(JSON.parse(text));
+  } catch (cause) {
+    const problem = cause instanceof z.ZodError ? z.prettifyError(cause) : messageOf(cause);
+    throw new VmSubstrateError("SUBSTRATE_CORRUPT", `${where} is not a manifest of this version: ${problem}`, {
+      cause,
+      details: { where },
+    });
+  }
+}
+
+export function serializeManifest(manifest: Omit<Manifest, "formatVersion">): string {
+  return `${JSON.stringify({ formatVersion: FORMAT_VERSION, ...manifest }, null, 2)}\n`;
+}
+
+/**
+ * Device state is only loaded by the very QEMU build, machine and CPU that saved it: QEMU itself notices few differences,
+ * and the guest crashes on the rest.
+ *
+ * @throws VmSubstrateError SUBSTRATE_INCOMPATIBLE naming the first field that differs
+ */
+export function requireCompatible(
+  manifest: Manifest,
+  here: {
+    readonly qemu: QemuBinary;
+    readonly machine: string;
+    readonly cpuModel: string;
+    readonly devices: readonly string[];
+  },
+): void {
+  const fields: [string, string, string][] = [
+    ["qemu.build", manifest.qemu.build, here.qemu.build],
+    ["machine", manifest.machine, here.machine],
+    ["cpuModel", manifest.cpuModel, here.cpuModel],
+    ["devices", JSON.stringify(manifest.devices), JSON.stringify(here.devices)],
+  ];
+  for (const [field, frozen, found] of fields) {
+    if (frozen === found) continue;
+    throw new VmSubstrateError(
+      "SUBSTRATE_INCOMPATIBLE",
+      `substrate ${manifest.name} ${manifest.version} was frozen with ${field} "${frozen}", here it is "${found}"; build it again`,
+      { details: { field, frozen, found } },
+    );
+  }
+}

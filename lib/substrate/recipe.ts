@@ -1,0 +1,51 @@
+import type { RecipePaths } from "../host/index.ts";
+import type { Progress } from "./progress.ts";
+
+/** What a build must wait for before a booted guest may be frozen. */
+export type ReadyProbe =
+  | { readonly probe: "agent" }
+  | { readonly probe: "helper" }
+  /** A TCP socket in state LISTEN inside the guest. */
+  | { readonly probe: "port"; readonly port: number };
+
+/** What is known about a guest, and goes into the manifest of every substrate made of it. */
+export interface GuestProfile {
+  readonly recipe: string;
+  readonly memoryMiB: number;
+  readonly cpus: number;
+  readonly kernelCommandLine: string;
+  /** The NIC's name in the guest. */
+  readonly interface: string;
+  /** Whether a resident helper serves the helper's port; without one the guest agent carries it in. */
+  readonly helper: boolean;
+  readonly ready: readonly ReadyProbe[];
+  readonly generalize: {
+    /** Files that must not survive into a substrate; `*` matches within one path component. */
+    readonly remove: readonly string[];
+    /** Files that must exist and be empty. */
+    readonly truncate: readonly string[];
+  };
+  /** Where the SSH server looks for its host key, and in which format. */
+  readonly sshHostKey: { readonly path: string; readonly format: "dropbear" };
+}
+
+export interface RecipeContext {
+  /** Where the recipe may keep downloads. */
+  readonly downloadsDir: string;
+  /** Empty and private; removed afterwards, also on failure. */
+  readonly workDir: string;
+  readonly progress: Progress;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** How a guest's disk is made. */
+export interface Recipe {
+  readonly guest: GuestProfile;
+  /** Changes exactly when the made files would. */
+  inputsKey(): Promise<string>;
+  /**
+   * Makes disk, kernel and initrd at the given paths, without root and without installing anything on this machine.
+   * @throws VmSubstrateError RECIPE_FAILED, RECIPE_TOOL_MISSING, TIMEOUT, ABORTED
+   */
+  make(output: RecipePaths, context: RecipeContext): Promise<void>;
+}

@@ -1,0 +1,37 @@
+import { readdir, rm } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { runTool } from "../../host/index.ts";
+
+const TOOL_TIMEOUT_MS = 120_000;
+
+/** A qcow2 with an ext4 of `sizeMiB` holding `root`, everything in it owned by root. Source: mke2fs(8) -d. */
+export async function ext4Image(root: string, qcow2: string, sizeMiB: number, signal?: AbortSignal): Promise<void> {
+  const options = { timeoutMs: TOOL_TIMEOUT_MS, signal };
+  const raw = `${qcow2}.raw`;
+  // Without a journal: a clone's disk never outlives a crash of its clone.
+  const features = ["-O", "^has_journal", "-E", "root_owner=0:0,lazy_itable_init=0"];
+  await runTool(["mke2fs", "-q", "-t", "ext4", ...features, "-d", root, raw, `${sizeMiB}M`], options);
+  // mke2fs takes owners from the folder; made by an ordinary user they are that user's.
+  if (process.getuid?.() !== 0) {
+    await runTool(["debugfs", "-w", "-f", "/dev/stdin", raw], { ...options, stdin: await ownedByRoot(root) });
+  }
+  await runTool(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, qcow2], options);
+  await rm(raw);
+}
+
+/** An initramfs of `root`, owned by root, with the same bytes for the same files. Source: cpio(1). */
+export async function initramfs(root: string, file: string, signal?: AbortSignal): Promise<void> {
+  const names = ["/", ...(await paths(root))].map((path) => `.${path}`);
+  const argv = ["cpio", "--create", "--format=newc", "--owner=0:0", "--reproducible", "--quiet", "-F", file] as const;
+  await runTool(argv, { timeoutMs: TOOL_TIMEOUT_MS, signal, cwd: root, stdin: `${names.join("\n")}\n` });
+}
+
+async function ownedByRoot(root: string): Promise<string> {
+  const commands = (await paths(root)).flatMap((path) => [`sif "${path}" uid 0`, `sif "${path}" gid 0`]);
+  return `${commands.join("\n")}\n`;
+}
+
+async function paths(root: string): Promise<string[]> {
+  const entries = await readdir(root, { recursive: true, withFileTypes: true });
+  return entries.map((entry) => `/${relative(root, join(entry.parentPath, entry.name))}`).toSorted();
+}

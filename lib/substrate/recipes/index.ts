@@ -1,0 +1,15 @@
+import { VmSubstrateError } from "../../core/index.ts";
+import type { Recipe } from "../recipe.ts";
+import { miniRecipe } from "./mini.ts";
+
+const RECIPES: Readonly<Record<string, Recipe>> = { mini: miniRecipe };
+
+/** @throws VmSubstrateError RECIPE_UNKNOWN */
+export function recipeNamed(name: string): Recipe {
+  const recipe = Object.hasOwn(RECIPES, name) ? RECIPES[name] : undefined;
+  if (recipe !== undefined) return recipe;
+  const known = Object.keys(RECIPES).join(", ");
+  throw new VmSubstrateError("RECIPE_UNKNOWN", `there is no recipe "${name}"; there are: ${known}`, {
+    details: { name },
+  });
+}

@@ -1,0 +1,429 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** What a conversation can do to its connection. */
+export interface FakePeer {
+  send(bytes: string | Uint8Array): void;
+  /** EOF after what was sent. */
+  end(): void;
+  /** EOF at once. */
+  destroy(): void;
+}
+
+/** One side of a line protocol, for one connection. Knows nothing of sockets. */
+interface FakeConversation {
+  onLine(line: Buffer): void;
+}
+
+/** Begins a conversation; sends the greeting, if any. */
+export type FakeProtocol = (peer: FakePeer) => FakeConversation;
+
+/** Serves a protocol on a unix socket: `path`, or one in a directory of its own. */
+export class FakeServer implements AsyncDisposable {
+  readonly path: string;
+  readonly #server: Server;
+  readonly #directory: string | undefined;
+  readonly #sockets = new Set<Socket>();
+  readonly #arrivals: Socket[] = [];
+  #onArrival: (() => void) | undefined;
+
+  private constructor(path: string, directory: string | undefined, protocol: FakeProtocol) {
+    this.path = path;
+    this.#directory = directory;
+    this.#server = createServer((socket) => this.#serve(socket, protocol));
+  }
+
+  static async listen(protocol: FakeProtocol, at?: string): Promise<FakeServer> {
+    const directory = at === undefined ? await mkdtemp(join(tmpdir(), "fake-")) : undefined;
+    const server = new FakeServer(at ?? join(directory ?? "", "s"), directory, protocol);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    server.#server.once("error", reject);
+    server.#server.listen(server.path, resolve);
+    await promise;
+    return server;
+  }
+
+  get connections(): number {
+    return this.#sockets.size;
+  }
+
+  /** Resolves with the next connection that nobody asked for yet, closed or not. */
+  async connection(): Promise<Socket> {
+    for (;;) {
+      const socket = this.#arrivals.shift();
+      if (socket) return socket;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#onArrival = resolve;
+      await promise;
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.close(() => resolve());
+    await promise;
+    if (this.#directory) await rm(this.#directory, { recursive: true, force: true });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #serve(socket: Socket, protocol: FakeProtocol): void {
+    this.#sockets.add(socket);
+    socket.on("close", () => this.#sockets.delete(socket));
+    socket.on("error", () => {});
+    const conversation = protocol({
+      send: (bytes) => void (socket.writable && socket.write(bytes)),
+      end: () => void socket.end(),
+      destroy: () => void socket.destroy(),
+    });
+    let rest = Buffer.alloc(0);
+    socket.on("data", (chunk: Buffer) => {
+      rest = Buffer.concat([rest, chunk]);
+      for (let end = rest.indexOf("\n"); end !== -1; end = rest.indexOf("\n")) {
+        const line = rest.subarray(0, end);
+        rest = rest.subarray(end + 1);
+        conversation.onLine(line);
+      }
+    });
+    this.#arrivals.push(socket);
+    this.#onArrival?.();
+  }
+}
+
+/** The same protocol, one byte at a time, each in its own turn of the event loop. */
+export function dripping(protocol: FakeProtocol): FakeProtocol {
+  return (peer) => {
+    const queue: number[] = [];
+    let busy = false;
+    const drip = () => {
+      const byte = queue.shift();
+      busy = byte !== undefined;
+      if (byte === undefined) return;
+      peer.send(Uint8Array.of(byte));
+      setImmediate(drip);
+    };
+    return protocol({
+      ...peer,
+      send: (bytes) => {
+        queue.push(...Buffer.from(bytes));
+        if (!busy) drip();
+      },
+    });
+  };
+}
+
+/** A handler returns this to leave the command unanswered. */
+export const NO_ANSWER = Symbol("no answer");
+
+/** A handler throws this to answer with an error. */
+export class FakeCommandError extends Error {
+  readonly errorClass: string;
+
+  constructor(desc: string, errorClass = "GenericError") {
+    super(desc);
+    this.errorClass = errorClass;
+  }
+}
+
+export type FakeArguments = Readonly<Record<string, unknown>>;
+/** Gives the value of `return`, NO_ANSWER, or throws FakeCommandError. The peer is for answers of another kind. */
+type FakeCommand = (args: FakeArguments, peer: FakePeer, id: unknown) => unknown;
+export type FakeCommands = Readonly<Record<string, FakeCommand>>;
+
+interface FakeRequest {
+  readonly command: string;
+  readonly oob: boolean;
+  readonly args: FakeArguments;
+  readonly id: unknown;
+}
+
+function readRequest(text: string): FakeRequest | undefined {
+  try {
+    const request: unknown = JSON.parse(text);
+    if (!isRecord(request)) return undefined;
+    const command = request.execute ?? request["exec-oob"];
+    if (typeof command !== "string") return undefined;
+    const args = isRecord(request.arguments) ? request.arguments : {};
+    return { command, oob: "exec-oob" in request, args, id: request.id };
+  } catch {
+    return undefined;
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function message(value: unknown): string {
+  return `${JSON.stringify(value)}\r\n`;
+}
+
+async function answer(peer: FakePeer, request: FakeRequest, handler: FakeCommand | undefined, end: string) {
+  const { command, args, id } = request;
+  try {
+    if (!handler) throw new FakeCommandError(`The command ${command} has not been found`, "CommandNotFound");
+    const value = await handler(args, peer, id);
+    if (value !== NO_ANSWER) peer.send(message({ return: value, id }).trimEnd() + end);
+  } catch (error) {
+    const errorClass = error instanceof FakeCommandError ? error.errorClass : "GenericError";
+    const desc = error instanceof Error ? error.message : "thrown";
+    peer.send(message({ error: { class: errorClass, desc }, id }).trimEnd() + end);
+  }
+}
+
+export interface FakeQmpOptions {
+  /** Sent instead of the greeting; `undefined` in it stands for the usual one, null for nothing. */
+  readonly greeting?: string | null;
+  /** Capabilities offered. Default `["oob"]`. */
+  readonly capabilities?: readonly string[];
+  /** Added to, or instead of, those of `FakeVm`. */
+  readonly commands?: FakeCommands;
+  /** Sees every connection first, before the greeting. */
+  readonly onOpen?: (peer: FakePeer) => void;
+  /** Serve one connection and let the others wait, as QEMU does. Default false. */
+  readonly oneAtATime?: boolean;
+}
+
+const FAKE_VERSION = { qemu: { major: 7, minor: 2, micro: 22 }, package: "fake" };
+
+/** A VM as its monitor shows it: a run state and the events of its changes. One for all connections. */
+export class FakeQmp {
+  readonly #options: FakeQmpOptions;
+  readonly #peers = new Set<FakePeer>();
+  running = false;
+  /** Names of the commands received, in order. */
+  readonly received: string[] = [];
+
+  constructor(options: FakeQmpOptions = {}) {
+    this.#options = options;
+  }
+
+  readonly protocol: FakeProtocol = (peer) => {
+    this.#options.onOpen?.(peer);
+    if (this.#options.oneAtATime && this.#peers.size > 0) return { onLine: () => {} };
+    this.#peers.add(peer);
+    const capabilities = this.#options.capabilities ?? ["oob"];
+    const { greeting = message({ QMP: { version: FAKE_VERSION, capabilities } }) } = this.#options;
+    if (greeting !== null) peer.send(greeting);
+    return { onLine: (line) => this.#onLine(peer, line) };
+  };
+
+  /** Sends an event to everybody connected. */
+  emit(event: string, data?: Readonly<Record<string, unknown>>): void {
+    for (const peer of this.#peers) peer.send(eventLine(event, data));
+  }
+
+  /** Sends bytes as they are to everybody connected. */
+  send(bytes: string | Uint8Array): void {
+    for (const peer of this.#peers) peer.send(bytes);
+  }
+
+  #onLine(peer: FakePeer, line: Buffer): void {
+    const request = readRequest(line.toString());
+    if (!request) {
+      peer.send(message({ error: { class: "GenericError", desc: "Invalid JSON syntax" } }));
+      return;
+    }
+    this.received.push(request.command);
+    const handler = this.#options.commands?.[request.command] ?? this.#commands[request.command];
+    void answer(peer, request, request.oob && !OOB_COMMANDS.has(request.command) ? refuseOob : handler, "\r\n");
+  }
+
+  #run(running: boolean): Record<string, never> {
+    if (this.running !== running) this.emit(running ? "RESUME" : "STOP");
+    this.running = running;
+    return {};
+  }
+
+  readonly #commands: FakeCommands = {
+    qmp_capabilities: () => ({}),
+    "query-version": () => FAKE_VERSION,
+    "query-status": () => ({
+      running: this.running,
+      singlestep: false,
+      status: this.running ? "running" : "paused",
+    }),
+    "query-commands": () => Object.keys(this.#commands).map((name) => ({ name })),
+    "query-memory-size-summary": () => ({ "base-memory": 128 * 1024 * 1024, "plugged-memory": 0 }),
+    cont: () => this.#run(true),
+    stop: () => this.#run(false),
+    "migrate-pause": () => {
+      throw new FakeCommandError("migrate-pause is currently only supported during postcopy-active state");
+    },
+    quit: (_args, peer, id) => {
+      peer.send(message({ return: {}, id }));
+      peer.send(eventLine("SHUTDOWN", { guest: false, reason: "host-qmp-quit" }));
+      peer.end();
+      return NO_ANSWER;
+    },
+  };
+}
+
+const OOB_COMMANDS = new Set(["migrate-pause"]);
+const refuseOob: FakeCommand = () => {
+  throw new FakeCommandError("The command does not support OOB");
+};
+
+export function eventLine(event: string, data?: Readonly<Record<string, unknown>>): string {
+  return message({ timestamp: { seconds: 1_700_000_000, microseconds: 500_000 }, event, data });
+}
+
+/** The status of a program that has ended; `output` in base64. */
+function exited(exitcode: number, output = ""): Record<string, unknown> {
+  return { exited: true, exitcode, "out-data": output };
+}
+
+interface FakeProcess {
+  readonly status: Record<string, unknown>;
+}
+
+/** A guest with an agent: files in memory, and the few programs that the conformance suite runs. */
+export class FakeGuestAgent {
+  readonly files = new Map<string, Buffer>();
+  readonly received: string[] = [];
+  readonly #overrides: FakeCommands;
+  readonly #handles = new Map<number, { path: string; at: number }>();
+  readonly #processes = new Map<number, FakeProcess>();
+  #nextHandle = 1000;
+  #nextPid = 300;
+
+  constructor(commands: FakeCommands = {}) {
+    this.#overrides = commands;
+  }
+
+  get openHandles(): number {
+    return this.#handles.size;
+  }
+
+  /** Processes whose end nobody has collected. */
+  get processes(): number {
+    return this.#processes.size;
+  }
+
+  readonly protocol: FakeProtocol = (peer) => {
+    // Answers in order, whatever the handlers do.
+    let last: Promise<unknown> = Promise.resolve();
+    return {
+      onLine: (line) => {
+        const sentinel = line.lastIndexOf(0xff);
+        const request = readRequest(line.subarray(sentinel + 1).toString());
+        if (!request) {
+          peer.send('{"error": {"class": "GenericError", "desc": "Invalid JSON syntax"}}\n');
+          return;
+        }
+        this.received.push(request.command);
+        const handler = this.#overrides[request.command] ?? this.#commands[request.command];
+        last = last.then(() => {
+          // A command without an answer does not hold up the next one.
+          const done = answer(peer, request, handler, "\n");
+          return Promise.race([done, new Promise((resolve) => setImmediate(resolve))]);
+        });
+      },
+    };
+  };
+
+  #start(args: FakeArguments): { pid: number } {
+    const argv = [String(args.path), ...(Array.isArray(args.arg) ? args.arg.map(String) : [])];
+    const input = typeof args["input-data"] === "string" ? args["input-data"] : "";
+    const env = Array.isArray(args.env) ? args.env.map(String) : ["PATH=/bin"];
+    const status = this.#outcome(argv, input, env);
+    const pid = this.#nextPid++;
+    this.#processes.set(pid, { status });
+    return { pid };
+  }
+
+  #outcome(argv: readonly string[], input: string, env: readonly string[]): Record<string, unknown> {
+    switch (argv[0]) {
+      case "true":
+        return exited(0);
+      case "false":
+        return exited(1);
+      case "cat":
+        return exited(0, input);
+      case "env":
+        return exited(0, Buffer.from(`${env.join("\n")}\n`).toString("base64"));
+      case "sh":
+        // The suite's one script: a shell that kills itself.
+        return { exited: true, signal: 9 };
+      case "sleep":
+        return { exited: false };
+      case "kill": {
+        const victim = this.#processes.get(Number(argv[2]));
+        if (victim) Object.assign(victim.status, { exited: true, signal: 9 });
+        return exited(victim ? 0 : 1);
+      }
+      default:
+        throw new FakeCommandError(`Failed to execute child process "${argv[0]}" (No such file or directory)`);
+    }
+  }
+
+  #file(args: FakeArguments): { path: string; at: number } {
+    const handle = this.#handles.get(Number(args.handle));
+    if (!handle) throw new FakeCommandError(`handle '${String(args.handle)}' has not been found`);
+    return handle;
+  }
+
+  #content(path: string): Buffer {
+    return this.files.get(path) ?? Buffer.alloc(0);
+  }
+
+  readonly #commands: FakeCommands = {
+    "guest-sync-delimited": (args, peer) => {
+      peer.send(Uint8Array.of(0xff));
+      peer.send(message({ return: args.id }));
+      return NO_ANSWER;
+    },
+    "guest-ping": () => ({}),
+    "guest-info": () => ({
+      version: "7.2.22",
+      supported_commands: Object.keys(this.#commands).map((name) => ({
+        name,
+        enabled: true,
+        "success-response": name !== "guest-shutdown",
+      })),
+    }),
+    "guest-get-host-name": () => ({ "host-name": "fake" }),
+    "guest-get-time": () => 1_700_000_000_000_000_000,
+    "guest-shutdown": () => NO_ANSWER,
+    "guest-exec": (args) => this.#start(args),
+    "guest-exec-status": (args) => {
+      const process = this.#processes.get(Number(args.pid));
+      if (!process) throw new FakeCommandError("Invalid parameter 'pid'");
+      if (process.status.exited === true) this.#processes.delete(Number(args.pid));
+      return process.status;
+    },
+    "guest-file-open": (args) => {
+      const path = String(args.path);
+      if (args.mode !== "w" && args.mode !== "a" && !this.files.has(path)) {
+        throw new FakeCommandError(`failed to open file '${path}' (mode: 'r'): No such file or directory`);
+      }
+      if (args.mode === "w" || !this.files.has(path)) this.files.set(path, Buffer.alloc(0));
+      this.#handles.set(this.#nextHandle, { path, at: 0 });
+      return this.#nextHandle++;
+    },
+    "guest-file-read": (args) => {
+      const handle = this.#file(args);
+      const content = this.#content(handle.path);
+      const piece = content.subarray(handle.at, handle.at + Number(args.count ?? 4096));
+      handle.at += piece.length;
+      return { count: piece.length, "buf-b64": piece.toString("base64"), eof: piece.length < Number(args.count) };
+    },
+    "guest-file-write": (args) => {
+      const handle = this.#file(args);
+      const piece = Buffer.from(String(args["buf-b64"]), "base64");
+      this.files.set(handle.path, Buffer.concat([this.#content(handle.path), piece]));
+      return { count: piece.length, eof: false };
+    },
+    "guest-file-flush": (args) => this.#file(args) && {},
+    "guest-file-close": (args) => {
+      this.#file(args);
+      this.#handles.delete(Number(args.handle));
+      return {};
+    },
+  };
+}

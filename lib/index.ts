@@ -10,6 +10,7 @@ export {
   type VmState,
 } from "./clone/index.ts";
 export { ERROR_CODES, type ErrorCode, isVmSubstrateError, type Logger, VmSubstrateError } from "./core/index.ts";
+export { type DoctorCheck, type DoctorOptions, doctor } from "./host/index.ts";
 export {
   type ActivateSpec,
   type BuildOptions,

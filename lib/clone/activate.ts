@@ -15,6 +15,8 @@ export interface ActivateOptions {
   readonly channel: ChannelKind;
   /** `performance.now()` of when the caller asked: its waiting counts. */
   readonly startedAt: number;
+  /** `performance.now()` of when its plan was made. */
+  readonly plannedAt: number;
   readonly signal: AbortSignal;
   /** Gives the identity's leases back; called once, when the VM is gone. */
   readonly releaseLeases: () => void;
@@ -33,8 +35,7 @@ export async function activateClone(
   deps: CloneDependencies,
 ): Promise<Vm> {
   const { signal } = options;
-  const clock = new PhaseClock(options.startedAt);
-  clock.mark("plan");
+  const clock = new PhaseClock(options.startedAt, options.plannedAt);
   await using undo = new AsyncDisposableStack();
   const clone = undo.use(await launchClone(plan, substrate, options.channel, deps, clock, signal));
   const { instance, helper } = clone;

@@ -26,11 +26,10 @@ export async function coldBoot(
 ): Promise<Vm> {
   const { manifest } = substrate;
   const { signal } = options;
-  const clock = new PhaseClock(options.startedAt);
+  const clock = new PhaseClock(options.startedAt, options.plannedAt);
   const paths = deps.paths.vm(plan.id);
   const ram = deps.paths.buildRam(plan.id);
   const { disk } = substrate.substrate.paths;
-  clock.mark("plan");
   await requireSharedMemory(deps.paths.sharedMemoryRoot, manifest.guest.memoryMiB * MIB, "a cold boot");
   await using undo = new AsyncDisposableStack();
   undo.defer(() => rm(ram, { force: true }));

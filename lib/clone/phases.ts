@@ -1,5 +1,8 @@
-/** The parts of an activation, in order. Together they are all of it: what is between two marks belongs to the later. */
-export const PHASES = ["plan", "overlay", "spawn", "load", "personalise", "verify", "link"] as const;
+/**
+ * The parts of an activation, in order. Together they are all of it: what is between two marks belongs to the later.
+ * `wait` is for others of the same call to make room; only so many clones are started at a time.
+ */
+export const PHASES = ["plan", "wait", "overlay", "spawn", "load", "personalise", "verify", "link"] as const;
 export type Phase = (typeof PHASES)[number];
 
 export interface Timings {
@@ -11,20 +14,17 @@ export interface Timings {
 export class PhaseClock {
   readonly #startedAt: number;
   #markedAt: number;
-  readonly #phasesMs: Record<Phase, number> = {
-    plan: 0,
-    overlay: 0,
-    spawn: 0,
-    load: 0,
-    personalise: 0,
-    verify: 0,
-    link: 0,
-  };
+  readonly #phasesMs = Object.fromEntries(PHASES.map((phase) => [phase, 0])) as Record<Phase, number>;
 
-  /** @param startedAt a `performance.now()` of when the caller asked */
-  constructor(startedAt: number) {
+  /**
+   * @param startedAt a `performance.now()` of when the caller asked
+   * @param plannedAt when it was decided what to make; the time since then was waiting
+   */
+  constructor(startedAt: number, plannedAt: number) {
     this.#startedAt = startedAt;
-    this.#markedAt = startedAt;
+    this.#markedAt = plannedAt;
+    this.#phasesMs.plan = plannedAt - startedAt;
+    this.mark("wait");
   }
 
   /** Counts the time since the last mark as `phase`. */

@@ -1,6 +1,6 @@
 import { access, constants, mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { Logger } from "../core/index.ts";
+import { type Logger, messageOf } from "../core/index.ts";
 import { bootId } from "./proc.ts";
 import type { QemuBinary } from "./qemu-binary.ts";
 import { runTool } from "./run-tool.ts";
@@ -9,6 +9,7 @@ import { ACCELERATORS, type Accelerator } from "./vm-config.ts";
 const KVM_DEVICE = "/dev/kvm";
 /** A KVM guest prints the canary's word within a second; one on a KVM that does not work never does. */
 export const CANARY_TIMEOUT_MS = 5000;
+const REASON_MAX_CHARS = 160;
 const CANARY_WORD = "vm-substrate-canary";
 
 /** What TCG emulates fast: x86-64-v2 without the checks (SMAP, SMEP) that make emulated system calls slow. */
@@ -105,7 +106,7 @@ async function tryKvm(qemu: QemuBinary, canary: Canary, signal: AbortSignal | un
     return { accelerator: "tcg", reason: "a canary guest did not boot under KVM" };
   } catch (error) {
     signal?.throwIfAborted();
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error).replaceAll(/\s+/g, " ").slice(0, REASON_MAX_CHARS);
     return { accelerator: "tcg", reason: `${KVM_DEVICE} opens, but a canary guest did not boot under it (${why})` };
   }
 }

@@ -1,4 +1,5 @@
 export { type AcceleratorVerdict, cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
+export { type DoctorCheck, type DoctorOptions, doctor } from "./doctor.ts";
 export { MEMORY_RESERVE_BYTES, requireMemory, requireSharedMemory, sharedMemory } from "./headroom.ts";
 export { killOrphans } from "./orphans.ts";
 export { type Directories, Paths, type RecipePaths, type SubstratePaths, socketPath, type VmPaths } from "./paths.ts";

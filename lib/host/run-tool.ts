@@ -4,7 +4,7 @@ import { type ErrorCode, VmSubstrateError, withDeadline } from "../core/index.ts
 const OUTPUT_CAP_BYTES = 8 * 1024 * 1024;
 const STDERR_TAIL_CHARS = 2000;
 /** Debian keeps mke2fs and debugfs where an ordinary user's PATH does not look. */
-const PATH_ALSO = "/usr/local/sbin:/usr/sbin:/sbin";
+export const SBIN_DIRECTORIES = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 export interface ToolOptions {
   readonly timeoutMs: number;
@@ -25,7 +25,11 @@ export async function runTool(argv: readonly [string, ...string[]], options: Too
   const [program, ...args] = argv;
   return withDeadline({ what: program, timeoutMs: options.timeoutMs, signal: options.signal }, async (signal) => {
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-    const env = { ...process.env, PATH: `${process.env.PATH ?? "/usr/bin:/bin"}:${PATH_ALSO}`, LC_ALL: "C" };
+    const env = {
+      ...process.env,
+      PATH: `${[process.env.PATH ?? "/usr/bin:/bin", ...SBIN_DIRECTORIES].join(":")}`,
+      LC_ALL: "C",
+    };
     const child = spawn(program, args, {
       stdio: ["pipe", "pipe", "pipe"],
       env,

@@ -137,6 +137,7 @@ export class Pool implements AsyncDisposable {
       });
       this.#builds = building.catch(() => {});
       const { substrate, reused } = await building;
+      await this.#load(name, within); // now, rather than in the first activation
       return { ...substrateInfo(substrate), reused };
     });
   }
@@ -163,7 +164,7 @@ export class Pool implements AsyncDisposable {
     return this.#make("coldBoot", count, spec, options, async ({ plan, substrate, activation }) => {
       const recipe = recipeNamed(substrate.manifest.guest.recipe);
       const guest = await prepareGuest(recipe, this.#paths, () => {}, activation.signal);
-      return coldBoot(plan, substrate, guest, { ...activation, startedAt: performance.now() }, this.#dependencies());
+      return coldBoot(plan, substrate, guest, activation, this.#dependencies());
     });
   }
 
@@ -204,10 +205,11 @@ export class Pool implements AsyncDisposable {
         const values = planAddresses(count, { hostname, subnet, addresses }, this.#leases);
         const plans = planClones(values, subnet.prefixLength, this.#fabrics.of(fabric, subnet));
         for (const { id, identity } of plans) this.#leases.lease(id, identity);
+        const plannedAt = performance.now();
         try {
           const startOne = async (plan: ClonePlan, one: AbortSignal) => {
             const releaseLeases = () => this.#forget(plan.id);
-            const activation = { channel: spec.channel, startedAt, signal: one, releaseLeases };
+            const activation = { channel: spec.channel, startedAt, plannedAt, signal: one, releaseLeases };
             const vm = await start({ plan, substrate, activation });
             this.#vms.set(vm.id, vm);
             return vm;

@@ -24,6 +24,8 @@ export const MAX_AGENT_DATA_LINE_BYTES = 8 * MIB;
 /** Bytes that may wait for a peer that does not read. */
 export const MAX_QUEUED_WRITE_BYTES = 16 * MIB;
 
+/** Greetings on one connection; QEMU sends a second one when connected to in the moment it starts. */
+export const MAX_GREETINGS = 2;
 /** QMP commands that may be unanswered at once. */
 export const MAX_PENDING_COMMANDS = 1_024;
 /** Commands given up on whose late reply is still recognised. */

@@ -1,4 +1,4 @@
-import { VmSubstrateError } from "../core/index.ts";
+import { newId, VmSubstrateError } from "../core/index.ts";
 import { BadJsonError } from "./json-line.ts";
 import { MAX_ABANDONED_COMMANDS } from "./limits.ts";
 import { shownText } from "./untrusted-text.ts";
@@ -11,17 +11,24 @@ interface PendingCommand {
 
 /** Commands that wait for their reply, by id, and the ids of those that were given up on. */
 export class PendingCommands {
-  readonly #pending = new Map<number, PendingCommand>();
+  /** QEMU may answer a command of the client before us on this socket: its ids must not be ours. */
+  readonly #prefix = newId();
+  readonly #pending = new Map<string, PendingCommand>();
   /** A late reply to one of these is no protocol error. Insertion order; the oldest goes first. */
-  readonly #abandoned = new Set<number>();
-  #nextId = 1;
+  readonly #abandoned = new Set<string>();
+  #issued = 0;
 
   get size(): number {
     return this.#pending.size;
   }
 
-  add(command: string): { id: number; reply: Promise<unknown> } {
-    const id = this.#nextId++;
+  /** Whether the id was given out here, at any time. */
+  isOurs(id: unknown): boolean {
+    return typeof id === "string" && id.startsWith(`${this.#prefix}-`);
+  }
+
+  add(command: string): { id: string; reply: Promise<unknown> } {
+    const id = `${this.#prefix}-${++this.#issued}`;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     // It may be rejected before the caller awaits it.
     promise.catch(() => {});
@@ -51,12 +58,12 @@ export class PendingCommands {
   }
 
   /** The command could not be sent. */
-  reject(id: number, error: unknown): void {
+  reject(id: string, error: unknown): void {
     this.#pending.get(id)?.reject(error);
   }
 
   /** The caller no longer waits. Does nothing when the reply has come. */
-  abandon(id: number): void {
+  abandon(id: string): void {
     if (!this.#pending.delete(id)) return;
     this.#abandoned.add(id);
     if (this.#abandoned.size > MAX_ABANDONED_COMMANDS) {
@@ -73,7 +80,7 @@ export class PendingCommands {
   }
 
   #take(id: unknown): PendingCommand | undefined {
-    if (typeof id !== "number") throw new BadJsonError("a reply without an id of ours");
+    if (typeof id !== "string") throw new BadJsonError("a reply without an id of ours");
     const pending = this.#pending.get(id);
     if (!pending && !this.#abandoned.delete(id)) throw new BadJsonError("a reply to no pending command");
     this.#pending.delete(id);

@@ -14,6 +14,7 @@ import {
   DEFAULT_CONNECT_TIMEOUT_MS,
   DEFAULT_EVENT_TIMEOUT_MS,
   DEFAULT_QMP_COMMAND_TIMEOUT_MS,
+  MAX_GREETINGS,
   MAX_PENDING_COMMANDS,
 } from "./limits.ts";
 import { closedError, LineSocket } from "./line-socket.ts";
@@ -91,6 +92,8 @@ export class QmpClient implements AsyncDisposable {
   readonly #waiters = new EventWaiters();
   readonly #greeted = Promise.withResolvers<QmpGreeting>();
   #greeting = NOT_GREETED;
+  #greetings = 0;
+  #negotiated = false;
   #oob = false;
   #close: QmpClose | undefined;
 
@@ -240,33 +243,58 @@ export class QmpClient implements AsyncDisposable {
 
   async #negotiate(timeoutMs: number, signal: AbortSignal): Promise<void> {
     const greeting = await this.#greeted.promise;
-    const enable = greeting.capabilities.includes("oob") ? ["oob"] : [];
-    await this.execute("qmp_capabilities", enable.length > 0 ? { enable } : undefined, { timeoutMs, signal });
-    this.#oob = enable.length > 0;
+    await this.execute("qmp_capabilities", capabilitiesOf(greeting), { timeoutMs, signal });
+    this.#oob = greeting.capabilities.includes("oob");
+    this.#negotiated = true;
   }
 
   #read(line: Buffer): void {
     try {
       const message = readQmpMessage(parseJsonObject(line));
-      if (this.#greeting === NOT_GREETED && message.kind !== "greeting") throw new BadJsonError("no greeting first");
       switch (message.kind) {
         case "greeting":
-          if (this.#greeting !== NOT_GREETED) throw new BadJsonError("a second greeting");
-          this.#greeting = message.greeting;
-          this.#greeted.resolve(message.greeting);
+          this.#greet(message.greeting);
           break;
         case "event":
+          // Also before the greeting, where QEMU kept it back for whoever connects next.
           this.#announce(message.event);
           break;
         case "return":
-          this.#pending.resolve(message.id, message.value);
+          if (!this.#isForEarlierClient(message.id)) this.#pending.resolve(message.id, message.value);
           break;
         case "error":
-          this.#pending.fail(message.id, message.errorClass, message.desc);
+          if (!this.#isForEarlierClient(message.id)) {
+            this.#pending.fail(message.id, message.errorClass, message.desc);
+          }
       }
     } catch (error) {
       this.#breakOff(line, error);
     }
+  }
+
+  /**
+   * A QEMU that is connected to in the moment it starts may greet twice: its main thread and its monitor thread both
+   * see the connection open. Each greeting takes it back to negotiation, so that is answered again; whether the
+   * second answer is a success depends on which came first, and does not matter.
+   */
+  #greet(greeting: QmpGreeting): void {
+    this.#greetings++;
+    if (this.#greetings > MAX_GREETINGS) throw new BadJsonError("one greeting too many");
+    if (this.#greetings > 1) {
+      this.#logger.debug({ path: this.path }, "QEMU greeted again; negotiating again");
+      this.execute("qmp_capabilities", capabilitiesOf(greeting)).catch(() => {});
+      return;
+    }
+    this.#greeting = greeting;
+    this.#greeted.resolve(greeting);
+  }
+
+  /**
+   * A command that the previous client of this monitor left running is answered to us, but before our negotiation:
+   * QEMU runs commands one after the other.
+   */
+  #isForEarlierClient(id: unknown): boolean {
+    return !this.#negotiated && !this.#pending.isOurs(id);
   }
 
   #announce(event: QmpEvent): void {
@@ -324,6 +352,10 @@ export class QmpClient implements AsyncDisposable {
 
 /** Codes that, during the handshake, only say that it failed; the others say more than QMP_CONNECT would. */
 const DURING_HANDSHAKE: ReadonlySet<string> = new Set(["QMP_CLOSED", "QMP_COMMAND_FAILED", "TIMEOUT"]);
+
+function capabilitiesOf(greeting: QmpGreeting): QmpArguments | undefined {
+  return greeting.capabilities.includes("oob") ? { enable: ["oob"] } : undefined;
+}
 
 function serialise(message: Readonly<Record<string, unknown>>): string {
   try {

@@ -13,6 +13,8 @@ import {
   NO_ANSWER,
 } from "../support/fake-qmp-server.ts";
 
+const GREETING = '{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}}, "capabilities": ["oob"]}}';
+
 interface Connected extends AsyncDisposable {
   readonly client: QmpClient;
   readonly qemu: FakeQmp;
@@ -43,7 +45,7 @@ async function connected(options: FakeQmpOptions = {}, connect: QmpConnectOption
 function saying(...replies: readonly string[]): FakeCommands {
   return {
     "query-status": (_args, peer, id) => {
-      for (const reply of replies) peer.send(`${reply.replaceAll("ID", String(id))}\n`);
+      for (const reply of replies) peer.send(`${reply.replaceAll("ID", JSON.stringify(id))}\n`);
       return NO_ANSWER;
     },
   };
@@ -68,6 +70,41 @@ describe("QmpClient.connect", () => {
     expect(await client.execute("query-status")).toHaveProperty("running", false);
   });
 
+  it("negotiates again with a QEMU that greets twice, as one that is just starting may", async () => {
+    const qemu = new FakeQmp({ greeting: `${GREETING}\n${GREETING}\n` });
+    await using server = await FakeServer.listen(qemu.protocol);
+    await using client = await QmpClient.connect(server.path);
+    expect(await client.execute("query-status")).toHaveProperty("running");
+    expect(qemu.received).toEqual(["qmp_capabilities", "qmp_capabilities", "query-status"]);
+  });
+
+  it("survives a second greeting after the negotiation", async () => {
+    await using fake = await connected();
+    fake.qemu.send(`${GREETING}\n`);
+    while (fake.qemu.received.length < 2) await nextTurn();
+    expect(await fake.client.execute("query-status")).toHaveProperty("running");
+    expect(fake.closes).toEqual([]);
+  });
+
+  it("is not confused by what QEMU had left for an earlier client: events and late replies", async () => {
+    const late = '{"return": {"late": true}, "id": "earlier-1"}\n{"error": {"class": "A", "desc": "b"}, "id": 1}\n';
+    const greeting = `${eventLine("STOP")}${late}${GREETING}\n${late}`;
+    await using server = await FakeServer.listen(new FakeQmp({ greeting }).protocol);
+    await using client = await QmpClient.connect(server.path);
+    expect(await client.execute("query-status")).toHaveProperty("running");
+  });
+
+  it("uses other ids than any client before it", async () => {
+    const ids = new Set<unknown>();
+    const commands: FakeCommands = { "query-status": (_args, _peer, id) => ids.add(id) && {} };
+    await using server = await FakeServer.listen(new FakeQmp({ commands }).protocol);
+    for (let round = 0; round < 10; round++) {
+      await using client = await QmpClient.connect(server.path);
+      await client.execute("query-status");
+    }
+    expect(ids.size).toBe(10);
+  });
+
   it("gives up on a peer that does not greet, and hangs up", async () => {
     await using server = await FakeServer.listen(new FakeQmp({ greeting: null }).protocol);
     const connecting = QmpClient.connect(server.path, { timeoutMs: 30 });
@@ -79,8 +116,6 @@ describe("QmpClient.connect", () => {
 
   it.each([
     ["garbage", "SSH-2.0-OpenSSH_9.2\r\n"],
-    ["an event before the greeting", eventLine("STOP")],
-    ["a reply before the greeting", '{"return": {}, "id": 1}\n'],
     ["a greeting without version", '{"QMP": {"capabilities": []}}\n'],
     ["a greeting of the wrong type", '{"QMP": 7}\n'],
     ["an endless line", "x".repeat(2_000_000)],
@@ -127,7 +162,7 @@ describe("QmpClient.execute", () => {
     while (held.length < 2) await nextTurn();
     controller.abort();
     await settled;
-    for (const { peer, id } of held) peer.send(`{"return": {}, "id": ${String(id)}}\n`);
+    for (const { peer, id } of held) peer.send(`{"return": {}, "id": ${JSON.stringify(id)}}\n`);
     expect(await fake.client.execute("query-status")).toHaveProperty("running");
     expect(fake.client.closeCause).toBeUndefined();
   });
@@ -195,11 +230,11 @@ describe("the end of a QmpClient's connection", () => {
     ["a line that is no object", "[1]", "QMP_PROTOCOL"],
     ["an object that is no message", '{"hello": 1}', "QMP_PROTOCOL"],
     ["a reply with an unknown id", '{"return": {}, "id": 999}', "QMP_PROTOCOL"],
-    ["a reply with an id of another type", '{"return": {}, "id": "ID"}', "QMP_PROTOCOL"],
+    ["a reply with an id of another type", '{"return": {}, "id": [ID]}', "QMP_PROTOCOL"],
     ["a reply without id", '{"return": {}}', "QMP_PROTOCOL"],
     ["an error without class", '{"error": {"desc": "x"}, "id": ID}', "QMP_PROTOCOL"],
     ["an event without name", '{"event": 1}', "QMP_PROTOCOL"],
-    ["a second greeting", '{"QMP": {"version": {}, "capabilities": []}}', "QMP_PROTOCOL"],
+    ["a third greeting", `${GREETING}\n${GREETING}`, "QMP_PROTOCOL"],
     ["a __proto__ key", '{"return": {"__proto__": {"running": true}}, "id": ID}', "QMP_PROTOCOL"],
     ["deep nesting", `{"return": ${"[".repeat(200_000)}, "id": ID}`, "QMP_PROTOCOL"],
   ])("comes with %s, and settles everything once", async (_what, line, code) => {

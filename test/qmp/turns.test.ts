@@ -39,9 +39,15 @@ describe("Turns", () => {
     const turns = new Turns();
     const order: string[] = [];
     const endFirst = await turns.take(forever);
-    const second = turns.take(forever).then((end) => order.push("second") && end);
+    const second = turns.take(forever).then((end) => {
+      order.push("second");
+      return end;
+    });
     endFirst();
-    const third = turns.take(forever).then((end) => order.push("third") && end);
+    const third = turns.take(forever).then((end) => {
+      order.push("third");
+      return end;
+    });
     const endSecond = await second;
     await nextTurn();
     expect(order).toEqual(["second"]);

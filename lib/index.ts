@@ -4,6 +4,7 @@ export {
   type FileOptions,
   PHASES,
   type Phase,
+  type ReadFileOptions,
   type Timings,
   type Vm,
   type VmEvents,

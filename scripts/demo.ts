@@ -17,6 +17,8 @@ Exit status: 0, or 1 when something failed or the VMs were not all different and
 const SUBSTRATE = "mini";
 const RANDOM_BYTES = 16;
 
+let interrupts = 0;
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: { count: { type: "string", default: "4" }, json: { type: "boolean" }, help: { type: "boolean" } },
@@ -26,7 +28,7 @@ async function main(): Promise<number> {
     return 0;
   }
   const stopping = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => stopping.abort(signal));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop(stopping));
   using status = new StatusLine(process.stderr);
   try {
     const result = await runDemo(Number(values.count), stopping.signal, status);
@@ -44,6 +46,14 @@ async function main(): Promise<number> {
     console.error(`${error.code}: ${error.message}`);
     return 1;
   }
+}
+
+/** A second Ctrl-C must not cut the cleaning up short; a third may. */
+function stop(stopping: AbortController): void {
+  interrupts++;
+  if (interrupts === 2) console.error("cleaning up; once more to leave at once");
+  if (interrupts > 2) process.exit(130);
+  stopping.abort();
 }
 
 async function runDemo(count: number, signal: AbortSignal, status: StatusLine): Promise<DemoResult> {

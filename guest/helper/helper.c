@@ -328,6 +328,7 @@ static void serve_lines(int in, int out, int once) {
             if (once) return;
             poll(NULL, 0, 20);
             held = 0;
+            dropping = 0;
             continue;
         }
         held += (size_t)n;

@@ -3,4 +3,5 @@ export { coldBoot } from "./cold-boot.ts";
 export { CHANNELS, type ChannelKind, type CloneDependencies } from "./dependencies.ts";
 export { PHASES, type Phase, type Timings } from "./phases.ts";
 export { type ClonePlan, planClones } from "./plan.ts";
-export { type ExecOptions, type ExecResult, type FileOptions, Vm, type VmEvents, type VmState } from "./vm.ts";
+export { type ExecResult, Vm, type VmEvents, type VmState } from "./vm.ts";
+export type { ExecOptions, FileOptions, ReadFileOptions } from "./vm-options.ts";

@@ -4,13 +4,7 @@ import { withDeadline } from "../core/index.ts";
 import { createOverlay, QemuInstance } from "../host/index.ts";
 import { CarriedHelper, type HelperChannel, ResidentHelper } from "../netcfg/index.ts";
 import { GuestAgent } from "../qmp/index.ts";
-import {
-  deviceArguments,
-  type LoadedSubstrate,
-  MACHINE_TYPE,
-  machineConfig,
-  requireCompatible,
-} from "../substrate/index.ts";
+import { type LoadedSubstrate, machineConfig } from "../substrate/index.ts";
 import type { ChannelKind, CloneDependencies } from "./dependencies.ts";
 import type { PhaseClock } from "./phases.ts";
 import { type ClonePlan, netdevFor } from "./plan.ts";
@@ -63,12 +57,6 @@ export async function launchClone(
     disk: { file: paths.overlay, backingFile: disk },
     netdev: netdevFor(plan.fabric),
     incoming: true,
-  });
-  requireCompatible(manifest, {
-    qemu: deps.qemu,
-    machine: MACHINE_TYPE,
-    cpuModel: config.cpuModel,
-    devices: deviceArguments(config),
   });
   const launching = QemuInstance.launch({ ...deps, config, paths, signal, inheritFds: [stateFile.fd] });
   const instance = undo.use(await launching.finally(() => stateFile.close()));

@@ -1,22 +1,19 @@
-import { type EventSource, Events, VmSubstrateError } from "../core/index.ts";
+import { type EventSource, Events, VmSubstrateError, validate, withDeadline } from "../core/index.ts";
 import { type ExitCause, type ProcessMemory, processMemory } from "../host/index.ts";
 import type { Identity } from "../netcfg/index.ts";
-import { GuestAgent, type GuestExecResult, guestExec, readGuestFile, writeGuestFile } from "../qmp/index.ts";
+import { GuestAgent, guestExec, readGuestFile, writeGuestFile } from "../qmp/index.ts";
 import type { RestoredClone } from "./launch.ts";
 import type { Timings } from "./phases.ts";
+import {
+  type ExecOptions,
+  execOptionsSchema,
+  type FileOptions,
+  fileOptionsSchema,
+  type ReadFileOptions,
+  readFileOptionsSchema,
+} from "./vm-options.ts";
 
 const RECONNECT_TIMEOUT_MS = 5000;
-const DEFAULT_EXEC_TIMEOUT_MS = 60_000;
-const DEFAULT_FILE_TIMEOUT_MS = 60_000;
-
-export interface ExecOptions {
-  readonly stdin?: string | Uint8Array | undefined;
-  /** Replaces the agent's environment; PATH is added where it is missing. */
-  readonly env?: Readonly<Record<string, string>> | undefined;
-  /** Milliseconds until the program is killed. Default 60 000. */
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
 
 export interface ExecResult {
   /** Null when a signal ended the program. */
@@ -28,12 +25,6 @@ export interface ExecResult {
   readonly stdoutBytes: Uint8Array;
   readonly stderrBytes: Uint8Array;
   readonly truncated: boolean;
-}
-
-export interface FileOptions {
-  readonly signal?: AbortSignal | undefined;
-  /** Milliseconds for the whole file. Default 60 000. */
-  readonly timeoutMs?: number | undefined;
 }
 
 export type VmState = "running" | "released" | "failed";
@@ -110,24 +101,30 @@ export class Vm implements AsyncDisposable {
    *   GUEST_AGENT_*, ABORTED
    */
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
-    const result: GuestExecResult = await this.#withAgent("exec", (agent) =>
-      guestExec(agent, argv, { ...options, timeoutMs: options.timeoutMs ?? DEFAULT_EXEC_TIMEOUT_MS }),
-    );
-    const { stdout, stderr, ...rest } = result;
+    const valid = validate(execOptionsSchema, options, "exec");
+    const { stdout, stderr, ...rest } = await this.#withAgent("exec", (agent) => guestExec(agent, argv, valid));
     const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
     return { ...rest, stdout: text(stdout), stderr: text(stderr), stdoutBytes: stdout, stderrBytes: stderr };
   }
 
-  /** @throws VmSubstrateError VM_GONE, GUEST_COMMAND_FAILED, GUEST_AGENT_*, ABORTED */
-  async readFile(path: string, options: FileOptions & { readonly maxBytes?: number } = {}): Promise<Uint8Array> {
-    const timeoutMs = options.timeoutMs ?? DEFAULT_FILE_TIMEOUT_MS;
-    return this.#withAgent("readFile", (agent) => readGuestFile(agent, path, { ...options, timeoutMs }));
+  /** @throws VmSubstrateError VM_GONE, INVALID_ARGUMENT, GUEST_COMMAND_FAILED, GUEST_AGENT_*, TIMEOUT, ABORTED */
+  async readFile(path: string, options: ReadFileOptions = {}): Promise<Uint8Array> {
+    const { maxBytes, ...within } = validate(readFileOptionsSchema, options, "readFile");
+    return this.#withAgent("readFile", (agent) =>
+      withDeadline({ what: `read of ${path}`, ...within }, (signal) =>
+        readGuestFile(agent, path, { ...within, maxBytes, signal }),
+      ),
+    );
   }
 
-  /** Replaces the file's content. @throws VmSubstrateError VM_GONE, GUEST_COMMAND_FAILED, GUEST_AGENT_*, ABORTED */
+  /** Replaces the file's content. @throws VmSubstrateError as `readFile` */
   async writeFile(path: string, content: string | Uint8Array, options: FileOptions = {}): Promise<void> {
-    const timeoutMs = options.timeoutMs ?? DEFAULT_FILE_TIMEOUT_MS;
-    await this.#withAgent("writeFile", (agent) => writeGuestFile(agent, path, content, { ...options, timeoutMs }));
+    const within = validate(fileOptionsSchema, options, "writeFile");
+    await this.#withAgent("writeFile", (agent) =>
+      withDeadline({ what: `write of ${path}`, ...within }, (signal) =>
+        writeGuestFile(agent, path, content, { ...within, signal }),
+      ),
+    );
   }
 
   /** QEMU's memory, guest included. */

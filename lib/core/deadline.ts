@@ -45,6 +45,28 @@ export async function withDeadline<T>(options: DeadlineOptions, work: (signal: A
   }
 }
 
+/**
+ * As `withDeadline`, for work that undoes itself: its signal fires in time, but the result waits until `work` has
+ * settled, so that nothing is left when the caller hears of it.
+ *
+ * @throws VmSubstrateError the timeout's or abort's error when the signal fired, else whatever `work` throws
+ */
+export async function withDeadlineAndUndo<T>(
+  options: DeadlineOptions,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  let settled: Promise<unknown> = Promise.resolve();
+  try {
+    return await withDeadline(options, (signal) => {
+      const working = work(signal);
+      settled = working.catch(() => {});
+      return working;
+    });
+  } finally {
+    await settled;
+  }
+}
+
 /** @throws VmSubstrateError ABORTED when the signal has fired */
 export function throwIfAborted(signal: AbortSignal | undefined, what: string): void {
   if (signal?.aborted) throw abortedError(signal, what);

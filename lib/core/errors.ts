@@ -41,7 +41,6 @@ export const ERROR_CODES = {
   LEASE_EXHAUSTED: "The subnet or name pattern has too few free values.",
   ADDRESS_OUTSIDE_SUBNET: "An address does not belong to the hosts of its subnet.",
   IDENTITY_UNVERIFIED: "A clone did not show the identity it was given; it was destroyed.",
-  ACTIVATION_FAILED: "A clone could not be brought up; it was destroyed.",
 
   VM_GONE: "The VM was released or its process has ended.",
   POOL_CLOSED: "The pool was closed.",

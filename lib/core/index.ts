@@ -1,4 +1,4 @@
-export { type DeadlineOptions, throwIfAborted, withDeadline } from "./deadline.ts";
+export { type DeadlineOptions, throwIfAborted, withDeadline, withDeadlineAndUndo } from "./deadline.ts";
 export {
   ERROR_CODES,
   type ErrorCode,
@@ -11,3 +11,4 @@ export { type EventSource, Events } from "./events.ts";
 export { newId } from "./ids.ts";
 export { type Logger, silentLogger } from "./logger.ts";
 export { formatMiB, KIB, MIB } from "./units.ts";
+export { signalSchema, validate } from "./validate.ts";

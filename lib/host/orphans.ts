@@ -6,18 +6,18 @@ const GONE_TIMEOUT_MS = 5000;
 const GONE_POLL_MS = 5;
 
 /**
- * Ends QEMU processes of ours whose owner died. A process is ours when its command line names a file below `vmsDir`,
- * which only VMs of this state directory do; the start time is compared right before the signal, since PIDs are reused.
+ * Ends QEMU processes of ours whose owner died. A process is ours when its command line names a file below `stateDir`,
+ * which only VMs and builds of this state directory do; the start time is compared right before the signal, since PIDs are reused.
  *
  * @returns the PIDs that were ended
  */
-export async function killOrphans(vmsDir: string): Promise<number[]> {
+export async function killOrphans(stateDir: string): Promise<number[]> {
   const killed: number[] = [];
   for (const entry of await readdir("/proc")) {
     const pid = Number(entry);
     if (!Number.isInteger(pid)) continue;
     const startTime = await processStartTime(pid);
-    if (startTime === undefined || !(await isOurs(pid, vmsDir))) continue;
+    if (startTime === undefined || !(await isOurs(pid, stateDir))) continue;
     if ((await processStartTime(pid)) !== startTime) continue;
     process.kill(pid, "SIGKILL");
     killed.push(pid);
@@ -26,10 +26,10 @@ export async function killOrphans(vmsDir: string): Promise<number[]> {
   return killed;
 }
 
-async function isOurs(pid: number, vmsDir: string): Promise<boolean> {
+async function isOurs(pid: number, stateDir: string): Promise<boolean> {
   const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
   const args = commandLine.split("\0");
-  return args.some((arg) => arg.startsWith("guest=vm-substrate-")) && args.some((arg) => arg.includes(`"${vmsDir}/`));
+  return args.some((arg) => arg.startsWith("guest=vm-substrate-")) && args.some((arg) => arg.includes(`"${stateDir}/`));
 }
 
 async function untilGone(pid: number, startTime: number): Promise<void> {

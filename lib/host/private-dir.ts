@@ -32,7 +32,7 @@ export async function checkPrivateDir(path: string): Promise<void> {
   if ((stat.mode & 0o077) !== 0) refuse(path, `its mode is ${(stat.mode & 0o777).toString(8)}, expected 700`);
 }
 
-/** As sshd's StrictModes: owned by root or this user, and not writable by others unless sticky like /tmp. */
+/** Owned by root or this user, and not writable by everybody unless sticky like /tmp. */
 async function requireTrustedAncestors(path: string): Promise<void> {
   for (let dir = dirname(path); ; dir = dirname(dir)) {
     const stat = await lstat(dir).catch(() => undefined);

@@ -3,6 +3,7 @@ import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { type ErrorCode, isVmSubstrateError, VmSubstrateError } from "../core/index.ts";
+import { shownText } from "../qmp/index.ts";
 import { processStartTime } from "./proc.ts";
 
 /** Between SIGTERM, on which QEMU flushes its images, and SIGKILL. */
@@ -130,7 +131,7 @@ export class QemuProcess implements AsyncDisposable {
     const said = await this.stderrTail();
     throw new VmSubstrateError(
       "QEMU_EXITED",
-      `QEMU ended with ${how} during ${during}: ${said || "(it wrote nothing)"}`,
+      `QEMU ended with ${how} during ${during}: ${said === "" ? "(it wrote nothing)" : shownText(said)}`,
       {
         details: { ...cause, during },
       },

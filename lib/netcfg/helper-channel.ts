@@ -41,6 +41,8 @@ export class ResidentHelper implements HelperChannel {
   }
 
   async request(operations: readonly HelperOperation[], options: RequestOptions): Promise<HelperAnswer> {
+    if (this.#onLine !== undefined)
+      throw new VmSubstrateError("GUEST_HELPER_FAILED", "the guest's helper is busy with another request");
     const id = randomBytes(8).toString("hex");
     const line = encodeRequest(id, operations);
     try {

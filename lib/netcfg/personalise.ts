@@ -74,17 +74,22 @@ function verifyIdentity(
   operations: readonly HelperOperation[],
   answer: HelperAnswer,
 ): void {
-  const readBack = (name: HelperOperation["name"]) =>
-    answer[operations.findIndex((operation) => operation.name === name)] ?? "";
-  const expected: [HelperOperation["name"], string][] = [
+  const expected = new Map([
     ["hostname", identity.hostname],
     ["mac", `${target.interface},${identity.mac}`],
     ["ipv4", `${target.interface},${identity.address},${identity.prefixLength}`],
     ["entropy", String(identity.entropy.length)],
-  ];
-  for (const [name, value] of expected) {
-    if (readBack(name) !== value) throw unverified(name, value, readBack(name));
+  ]);
+  for (const [i, { name, value }] of operations.entries()) {
+    const wanted = name === "file" ? writtenFile(value) : expected.get(name);
+    if (wanted !== undefined && answer[i] !== wanted) throw unverified(name, wanted, answer[i] ?? "");
   }
+}
+
+/** What the helper answers to a `file` operation that it did: path and length. */
+function writtenFile(value: string): string {
+  const [path, , content = ""] = value.split(",");
+  return `${path},${Buffer.byteLength(content, "base64")}`;
 }
 
 function setClockNow(): HelperOperation {

@@ -2,7 +2,15 @@ import { readdir, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type ActivateOptions, activateClone, type ClonePlan, coldBoot, planClones, type Vm } from "../clone/index.ts";
-import { type Logger, MIB, silentLogger, throwIfAborted, VmSubstrateError, withDeadline } from "../core/index.ts";
+import {
+  type Logger,
+  MIB,
+  silentLogger,
+  throwIfAborted,
+  VmSubstrateError,
+  validate,
+  withDeadlineAndUndo,
+} from "../core/index.ts";
 import {
   type Accelerator,
   ensurePrivateDir,
@@ -25,7 +33,13 @@ import {
 } from "../substrate/index.ts";
 import { allOrNothing } from "./bounded.ts";
 import type { ActivateSpec, BuildOptions, CallOptions, PoolOptions } from "./options.ts";
-import { activateSpecSchema, buildOptionsSchema, countSchema, poolOptionsSchema, validate } from "./schemas.ts";
+import {
+  activateSpecSchema,
+  buildOptionsSchema,
+  callOptionsSchema,
+  countSchema,
+  poolOptionsSchema,
+} from "./schemas.ts";
 import { type SubstrateInfo, substrateInfo } from "./substrate-info.ts";
 
 /** Private memory that a running clone comes to, for admission; measured Pss is in docs/SPECIFICATION.md. */
@@ -164,7 +178,8 @@ export class Pool implements AsyncDisposable {
     return this.#make("coldBoot", count, spec, options, async ({ plan, substrate, activation }) => {
       const recipe = recipeNamed(substrate.manifest.guest.recipe);
       const guest = await prepareGuest(recipe, this.#paths, () => {}, activation.signal);
-      return coldBoot(plan, substrate, guest, activation, this.#dependencies());
+      const startedAt = performance.now(); // neither the wait nor the making of guest files is part of a boot
+      return coldBoot(plan, substrate, guest, { ...activation, startedAt, plannedAt: startedAt }, this.#dependencies());
     });
   }
 
@@ -195,10 +210,11 @@ export class Pool implements AsyncDisposable {
     const startedAt = performance.now();
     const count = validate(countSchema, countGiven, `${what}: count`);
     const spec = validate(activateSpecSchema, specGiven, what);
+    validate(callOptionsSchema, options, what);
     const hostname = spec.hostname ?? HostnamePattern.parse(`${spec.substrate}-{index}`);
     const { subnet, addresses, fabric } = spec.network;
     return this.#call(options.signal, (callSignal) =>
-      withDeadline({ what, timeoutMs: spec.timeoutMs, signal: callSignal }, async (signal) => {
+      withDeadlineAndUndo({ what, timeoutMs: spec.timeoutMs, signal: callSignal }, async (signal) => {
         const substrate = await this.#load(spec.substrate, signal);
         await requireMemory(count * CLONE_MEMORY_BYTES, `${what} of ${count} VMs`);
         // Planned and leased in one turn of the event loop: no other call can take the same values in between.
@@ -234,7 +250,7 @@ export class Pool implements AsyncDisposable {
     const key = `${name} ${substrate.manifest.version}`;
     const known = this.#loaded.get(key);
     if (known !== undefined) return known;
-    const loading = LoadedSubstrate.load(substrate, this.#paths, signal);
+    const loading = LoadedSubstrate.load(substrate, this.#paths, this.#qemu, signal);
     this.#loaded.set(key, loading);
     loading.catch(() => this.#loaded.delete(key));
     return loading;
@@ -265,7 +281,7 @@ export class Pool implements AsyncDisposable {
 
 /** What an owner that was killed left behind: QEMU processes, their folders, sockets and RAM files. */
 async function clearLeftovers(paths: Paths, logger: Logger): Promise<void> {
-  const pids = await killOrphans(paths.vms);
+  const pids = await killOrphans(paths.stateDir);
   if (pids.length > 0) logger.warn({ pids }, "ended VMs whose owner died");
   for (const dir of [paths.vms, paths.runtimeDir, paths.sharedMemoryDir]) {
     for (const entry of await readdir(dir)) await rm(join(dir, entry), { recursive: true, force: true });

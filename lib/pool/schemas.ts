@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { CHANNELS } from "../clone/index.ts";
-import { VmSubstrateError } from "../core/index.ts";
+import { signalSchema } from "../core/index.ts";
 import { ACCELERATORS } from "../host/index.ts";
 import { FABRICS, HostnamePattern, isAddress, Subnet } from "../netcfg/index.ts";
 
@@ -54,16 +54,4 @@ export const activateSpecSchema = z.strictObject({
 
 export const countSchema = z.int().min(1).max(MAX_VMS_PER_ACTIVATION);
 
-/**
- * Validates what a caller gave, at the edge, before anything is touched.
- * @throws VmSubstrateError INVALID_ARGUMENT naming each field
- */
-export function validate<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.output<Schema> {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const problems = result.error.issues.map((issue) => ({ path: issue.path.join("."), message: issue.message }));
-  const listed = problems
-    .map(({ path: where, message }) => (where === "" ? message : `${where}: ${message}`))
-    .join("; ");
-  throw new VmSubstrateError("INVALID_ARGUMENT", `${what}: ${listed}`, { details: { problems } });
-}
+export const callOptionsSchema = z.strictObject({ signal: signalSchema.optional() });

@@ -33,14 +33,7 @@ export {
   writeGuestFile,
 } from "./guest-files.ts";
 export { LineSocket, type LineSocketClose, type LineSocketCodes, type LineSocketOptions } from "./line-socket.ts";
-export {
-  QmpClient,
-  type QmpClientEvents,
-  type QmpClose,
-  type QmpConnectOptions,
-  type QmpExecuteOptions,
-  type WaitForEventOptions,
-} from "./qmp-client.ts";
+export { QmpClient } from "./qmp-client.ts";
 export type {
   BlockDeviceInfo,
   BlockInfo,
@@ -66,4 +59,11 @@ export type {
 } from "./qmp-commands.ts";
 export type { QmpEvent, QmpEventName, QmpEvents } from "./qmp-events.ts";
 export type { QmpGreeting } from "./qmp-message.ts";
+export type {
+  QmpClientEvents,
+  QmpClose,
+  QmpConnectOptions,
+  QmpExecuteOptions,
+  WaitForEventOptions,
+} from "./qmp-options.ts";
 export { shownText } from "./untrusted-text.ts";

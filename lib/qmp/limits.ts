@@ -15,6 +15,9 @@ export const DEFAULT_EXEC_TIMEOUT_MS = 30_000;
 /** Pause between two attempts to connect to a socket that is not there yet, in milliseconds. */
 export const CONNECT_RETRY_INTERVAL_MS = 2;
 
+/** How long a QEMU that is starting may take from its greeting to its answer before it is connected to again. */
+export const STARTING_ANSWER_TIMEOUT_MS = 500;
+
 /** sizeof(sockaddr_un.sun_path) - 1 on Linux. */
 export const MAX_SOCKET_PATH_BYTES = 107;
 /** Longest line of control traffic: QMP, and guest-agent answers that carry no data. */

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   type EventSource,
   Events,
@@ -11,57 +12,27 @@ import {
 import { EventWaiters } from "./event-waiters.ts";
 import { BadJsonError, parseJsonObject } from "./json-line.ts";
 import {
+  CONNECT_RETRY_INTERVAL_MS,
   DEFAULT_CONNECT_TIMEOUT_MS,
   DEFAULT_EVENT_TIMEOUT_MS,
   DEFAULT_QMP_COMMAND_TIMEOUT_MS,
   MAX_GREETINGS,
   MAX_PENDING_COMMANDS,
+  STARTING_ANSWER_TIMEOUT_MS,
 } from "./limits.ts";
 import { closedError, LineSocket } from "./line-socket.ts";
 import { PendingCommands } from "./pending-commands.ts";
 import type { QmpArguments, QmpCommandName, QmpCommands } from "./qmp-commands.ts";
 import type { QmpEvent, QmpEventName, QmpEvents } from "./qmp-events.ts";
 import { type QmpGreeting, readQmpMessage } from "./qmp-message.ts";
+import type {
+  QmpClientEvents,
+  QmpClose,
+  QmpConnectOptions,
+  QmpExecuteOptions,
+  WaitForEventOptions,
+} from "./qmp-options.ts";
 import { shownText } from "./untrusted-text.ts";
-
-export interface QmpConnectOptions {
-  /** Milliseconds for connecting, the greeting and the negotiation together. Default DEFAULT_CONNECT_TIMEOUT_MS. */
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly logger?: Logger | undefined;
-  /** Keep trying while the socket is not there, because QEMU is still starting. Default false. */
-  readonly retryUntilPresent?: boolean | undefined;
-  /** Longest message of QEMU in bytes. Default DEFAULT_MAX_LINE_BYTES (1 MiB). */
-  readonly maxLineBytes?: number | undefined;
-}
-
-export interface QmpExecuteOptions {
-  /** Milliseconds. Default DEFAULT_QMP_COMMAND_TIMEOUT_MS. */
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  /** Run it out of band, past commands that are still running. Only a few commands allow it. Default false. */
-  readonly oob?: boolean | undefined;
-}
-
-export interface WaitForEventOptions<Data> {
-  /** Milliseconds. Default DEFAULT_EVENT_TIMEOUT_MS. */
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  /** Takes the first event for which this is true. */
-  readonly where?: ((event: QmpEvent<Data>) => boolean) | undefined;
-}
-
-export interface QmpClose {
-  /** `eof` and `error`: QEMU or the kernel ended it. `protocol`: the peer broke the protocol. `local`: `close()`. */
-  readonly reason: "eof" | "error" | "protocol" | "local";
-  /** What commands still pending were rejected with: QMP_CLOSED or QMP_PROTOCOL. */
-  readonly error: VmSubstrateError;
-}
-
-/** Event name -> listener arguments. `event` carries every event of QEMU, `close` the end of the connection. */
-export type QmpClientEvents = {
-  [Name in QmpEventName]: [event: QmpEvent<QmpEvents[Name]>];
-} & { event: [event: QmpEvent]; close: [close: QmpClose] };
 
 /** Events of ours, which a peer must not be able to forge by sending one of that name. */
 const OWN_EVENTS = new Set(["event", "close"]);
@@ -93,6 +64,7 @@ export class QmpClient implements AsyncDisposable {
   readonly #greeted = Promise.withResolvers<QmpGreeting>();
   #greeting = NOT_GREETED;
   #greetings = 0;
+  #negotiating = false;
   #negotiated = false;
   #oob = false;
   #close: QmpClose | undefined;
@@ -131,10 +103,18 @@ export class QmpClient implements AsyncDisposable {
           timeoutCode: "QMP_CONNECT",
         },
         async (signal) => {
-          const socket = await LineSocket.connect(path, { ...options, timeoutMs, signal });
-          client = new QmpClient(socket, options.logger ?? silentLogger);
-          await client.#negotiate(timeoutMs, signal);
-          return client;
+          for (;;) {
+            const socket = await LineSocket.connect(path, { ...options, timeoutMs, signal });
+            client = new QmpClient(socket, options.logger ?? silentLogger);
+            try {
+              await client.#negotiate(options.retryUntilPresent ? STARTING_ANSWER_TIMEOUT_MS : timeoutMs, signal);
+              return client;
+            } catch (error) {
+              if (!options.retryUntilPresent || !isStarting(error)) throw error;
+            }
+            await client.close();
+            await sleep(CONNECT_RETRY_INTERVAL_MS, undefined, { signal });
+          }
         },
       );
     } catch (error) {
@@ -243,6 +223,7 @@ export class QmpClient implements AsyncDisposable {
 
   async #negotiate(timeoutMs: number, signal: AbortSignal): Promise<void> {
     const greeting = await this.#greeted.promise;
+    this.#negotiating = true;
     await this.execute("qmp_capabilities", capabilitiesOf(greeting), { timeoutMs, signal });
     this.#oob = greeting.capabilities.includes("oob");
     this.#negotiated = true;
@@ -274,15 +255,16 @@ export class QmpClient implements AsyncDisposable {
 
   /**
    * A QEMU that is connected to in the moment it starts may greet twice: its main thread and its monitor thread both
-   * see the connection open. Each greeting takes it back to negotiation, so that is answered again; whether the
-   * second answer is a success depends on which came first, and does not matter.
+   * see the connection open. Each greeting takes it back to negotiation, so one that comes after ours has been sent is
+   * answered again. The answer to the first is a success in every order of events; that to the second need not be, and
+   * does not matter.
    */
   #greet(greeting: QmpGreeting): void {
     this.#greetings++;
     if (this.#greetings > MAX_GREETINGS) throw new BadJsonError("one greeting too many");
     if (this.#greetings > 1) {
-      this.#logger.debug({ path: this.path }, "QEMU greeted again; negotiating again");
-      this.execute("qmp_capabilities", capabilitiesOf(greeting)).catch(() => {});
+      this.#logger.debug({ path: this.path }, "QEMU greeted again");
+      if (this.#negotiating) this.execute("qmp_capabilities", capabilitiesOf(greeting)).catch(() => {});
       return;
     }
     this.#greeting = greeting;
@@ -352,6 +334,15 @@ export class QmpClient implements AsyncDisposable {
 
 /** Codes that, during the handshake, only say that it failed; the others say more than QMP_CONNECT would. */
 const DURING_HANDSHAKE: ReadonlySet<string> = new Set(["QMP_CLOSED", "QMP_COMMAND_FAILED", "TIMEOUT"]);
+
+/**
+ * Connected to in the moment when its main loop begins, QEMU (7.2) may take the connection in its monitor thread, which
+ * greets, while its main thread hangs in a blocking accept(2) for that same connection and answers nothing. The next
+ * connection wakes it, and is dropped; the one after that works.
+ */
+function isStarting(error: unknown): boolean {
+  return isVmSubstrateError(error, "TIMEOUT") || isVmSubstrateError(error, "QMP_CLOSED");
+}
 
 function capabilitiesOf(greeting: QmpGreeting): QmpArguments | undefined {
   return greeting.capabilities.includes("oob") ? { enable: ["oob"] } : undefined;

@@ -72,6 +72,8 @@ export async function buildSubstrate(name: string, recipe: Recipe, deps: BuildDe
   const accelerator =
     deps.accelerator ??
     (await decideAccelerator(qemu, guestFiles, paths.acceleratorVerdict, { signal, logger })).accelerator;
+  if (accelerator === "tcg")
+    logger.warn({ recipe: recipe.guest.recipe }, "TCG: slower, and no isolation from a hostile guest");
   const inputsKey = await inputsKeyOf(recipe, qemu, accelerator);
   const catalog = new Catalog(paths);
   const known = await catalog.find(name);
@@ -98,8 +100,8 @@ export async function buildSubstrate(name: string, recipe: Recipe, deps: BuildDe
       qemu,
     });
     const final = paths.substrate(name, version);
-    await mkdir(dirname(final.dir), { recursive: true, mode: 0o700 });
     throwIfAborted(signal, "build");
+    await mkdir(dirname(final.dir), { recursive: true, mode: 0o700 });
     await rename(staging.dir, final.dir);
     progress("done", `${name} ${version}`);
     return { substrate: { manifest, paths: final }, reused: false };

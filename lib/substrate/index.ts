@@ -1,8 +1,8 @@
 export { type BuildDependencies, type BuildResult, buildSubstrate } from "./build.ts";
 export { Catalog, type Substrate } from "./catalog.ts";
 export { LoadedSubstrate } from "./loaded-substrate.ts";
-export { deviceArguments, MACHINE_TYPE, type MachineOptions, machineConfig } from "./machine.ts";
-export { type Manifest, requireCompatible } from "./manifest.ts";
+export { deviceArguments, MACHINE_TYPE, machineConfig } from "./machine.ts";
+export type { Manifest } from "./manifest.ts";
 export { prepareGuest } from "./prepared-guest.ts";
 export { type BuildProgress, type Progress, progressReporter } from "./progress.ts";
 export { awaitReady } from "./ready.ts";

@@ -1,7 +1,8 @@
 import { chmod, rm, stat } from "node:fs/promises";
 import { VmSubstrateError } from "../core/index.ts";
-import { type Paths, requireSharedMemory } from "../host/index.ts";
+import { type Paths, type QemuBinary, requireSharedMemory } from "../host/index.ts";
 import type { Substrate } from "./catalog.ts";
+import { requireCompatible } from "./compatibility.ts";
 import type { FileDigest, Manifest } from "./manifest.ts";
 import { copySparse, digestFile } from "./sparse-file.ts";
 
@@ -32,10 +33,16 @@ export class LoadedSubstrate implements AsyncDisposable {
    * Verifies every file against the manifest and copies the RAM into shared memory, digesting exactly the bytes that
    * clones will map. QEMU would not notice a flipped bit or a cut-off stream.
    *
-   * @throws VmSubstrateError SUBSTRATE_CORRUPT naming the file, INSUFFICIENT_SHARED_MEMORY, ABORTED
+   * @throws VmSubstrateError SUBSTRATE_INCOMPATIBLE naming the field, SUBSTRATE_CORRUPT naming the file, INSUFFICIENT_SHARED_MEMORY, ABORTED
    */
-  static async load(substrate: Substrate, paths: Paths, signal?: AbortSignal): Promise<LoadedSubstrate> {
+  static async load(
+    substrate: Substrate,
+    paths: Paths,
+    qemu: QemuBinary,
+    signal?: AbortSignal,
+  ): Promise<LoadedSubstrate> {
     const { manifest, paths: files } = substrate;
+    await requireCompatible(manifest, qemu, paths);
     const { name, version, memory } = manifest;
     for (const file of ["state", "disk", "helper"] as const) {
       const found = await digestFile(files[file], signal).catch((cause: unknown) =>

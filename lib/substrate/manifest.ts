@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { messageOf, VmSubstrateError } from "../core/index.ts";
-import { ACCELERATORS, type QemuBinary } from "../host/index.ts";
+import { ACCELERATORS } from "../host/index.ts";
 
 const FORMAT_VERSION = 1;
 
@@ -69,35 +69,4 @@ export function parseManifest(text: string, where: string): Manifest {
 
 export function serializeManifest(manifest: Omit<Manifest, "formatVersion">): string {
   return `${JSON.stringify({ formatVersion: FORMAT_VERSION, ...manifest }, null, 2)}\n`;
-}
-
-/**
- * Device state is only loaded by the very QEMU build, machine and CPU that saved it: QEMU itself notices few differences,
- * and the guest crashes on the rest.
- *
- * @throws VmSubstrateError SUBSTRATE_INCOMPATIBLE naming the first field that differs
- */
-export function requireCompatible(
-  manifest: Manifest,
-  here: {
-    readonly qemu: QemuBinary;
-    readonly machine: string;
-    readonly cpuModel: string;
-    readonly devices: readonly string[];
-  },
-): void {
-  const fields: [string, string, string][] = [
-    ["qemu.build", manifest.qemu.build, here.qemu.build],
-    ["machine", manifest.machine, here.machine],
-    ["cpuModel", manifest.cpuModel, here.cpuModel],
-    ["devices", JSON.stringify(manifest.devices), JSON.stringify(here.devices)],
-  ];
-  for (const [field, frozen, found] of fields) {
-    if (frozen === found) continue;
-    throw new VmSubstrateError(
-      "SUBSTRATE_INCOMPATIBLE",
-      `substrate ${manifest.name} ${manifest.version} was frozen with ${field} "${frozen}", here it is "${found}"; build it again`,
-      { details: { field, frozen, found } },
-    );
-  }
 }

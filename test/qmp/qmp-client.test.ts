@@ -70,18 +70,38 @@ describe("QmpClient.connect", () => {
     expect(await client.execute("query-status")).toHaveProperty("running", false);
   });
 
-  it("negotiates again with a QEMU that greets twice, as one that is just starting may", async () => {
+  it("negotiates once with a QEMU that greets twice at once, as one that is just starting may", async () => {
     const qemu = new FakeQmp({ greeting: `${GREETING}\n${GREETING}\n` });
     await using server = await FakeServer.listen(qemu.protocol);
     await using client = await QmpClient.connect(server.path);
     expect(await client.execute("query-status")).toHaveProperty("running");
-    expect(qemu.received).toEqual(["qmp_capabilities", "qmp_capabilities", "query-status"]);
+    expect(qemu.received).toEqual(["qmp_capabilities", "query-status"]);
   });
 
-  it("survives a second greeting after the negotiation", async () => {
+  it("connects again to a starting QEMU that greets and hangs, and then drops the connection that woke it", async () => {
+    const qemu = new FakeQmp();
+    const greeted = new FakeQmp({ commands: { qmp_capabilities: () => NO_ANSWER } });
+    const dropped = new FakeQmp({ greeting: null, onOpen: (peer) => peer.end() });
+    const attempts = [greeted, dropped, qemu];
+    await using server = await FakeServer.listen((peer) => (attempts.shift() ?? qemu).protocol(peer));
+    await using client = await QmpClient.connect(server.path, { retryUntilPresent: true });
+    expect(await client.execute("query-status")).toHaveProperty("running");
+    expect(attempts).toEqual([]);
+    expect(server.connections).toBe(1);
+  });
+
+  it("stops connecting again at its deadline", async () => {
+    const qemu = new FakeQmp({ greeting: null, onOpen: (peer) => peer.end() });
+    await using server = await FakeServer.listen(qemu.protocol);
+    const connecting = QmpClient.connect(server.path, { retryUntilPresent: true, timeoutMs: 50 });
+    await expect(connecting).rejects.toMatchObject({ code: "QMP_CONNECT", details: { timeoutMs: 50 } });
+  });
+
+  it("negotiates again when the second greeting comes later", async () => {
     await using fake = await connected();
     fake.qemu.send(`${GREETING}\n`);
     while (fake.qemu.received.length < 2) await nextTurn();
+    expect(fake.qemu.received).toEqual(["qmp_capabilities", "qmp_capabilities"]);
     expect(await fake.client.execute("query-status")).toHaveProperty("running");
     expect(fake.closes).toEqual([]);
   });

@@ -195,6 +195,7 @@ const FAKE_VERSION = { qemu: { major: 7, minor: 2, micro: 22 }, package: "fake" 
 export class FakeQmp {
   readonly #options: FakeQmpOptions;
   readonly #peers = new Set<FakePeer>();
+  readonly #negotiated = new Set<FakePeer>();
   running = false;
   /** Names of the commands received, in order. */
   readonly received: string[] = [];
@@ -230,8 +231,22 @@ export class FakeQmp {
       return;
     }
     this.received.push(request.command);
-    const handler = this.#options.commands?.[request.command] ?? this.#commands[request.command];
-    void answer(peer, request, request.oob && !OOB_COMMANDS.has(request.command) ? refuseOob : handler, "\r\n");
+    void answer(peer, request, this.#handler(peer, request), "\r\n");
+  }
+
+  /** Negotiation comes first, and once, as in QEMU. */
+  #handler(peer: FakePeer, request: FakeRequest): FakeCommand | undefined {
+    const { command, oob } = request;
+    const negotiates = command === "qmp_capabilities";
+    if (negotiates && this.#negotiated.has(peer)) {
+      return refuse("Capabilities negotiation is already complete, command ignored", "CommandNotFound");
+    }
+    if (!negotiates && !this.#negotiated.has(peer)) {
+      return refuse("Expecting capabilities negotiation with 'qmp_capabilities'", "CommandNotFound");
+    }
+    this.#negotiated.add(peer);
+    if (oob && !OOB_COMMANDS.has(command)) return refuse("The command does not support OOB");
+    return this.#options.commands?.[command] ?? this.#commands[command];
   }
 
   #run(running: boolean): Record<string, never> {
@@ -265,9 +280,12 @@ export class FakeQmp {
 }
 
 const OOB_COMMANDS = new Set(["migrate-pause"]);
-const refuseOob: FakeCommand = () => {
-  throw new FakeCommandError("The command does not support OOB");
-};
+
+function refuse(desc: string, errorClass?: string): FakeCommand {
+  return () => {
+    throw new FakeCommandError(desc, errorClass);
+  };
+}
 
 export function eventLine(event: string, data?: Readonly<Record<string, unknown>>): string {
   return message({ timestamp: { seconds: 1_700_000_000, microseconds: 500_000 }, event, data });

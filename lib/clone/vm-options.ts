@@ -1,0 +1,40 @@
+import { z } from "zod";
+import { signalSchema } from "../core/index.ts";
+
+export interface ExecOptions {
+  readonly stdin?: string | Uint8Array | undefined;
+  /** Replaces the agent's environment; PATH is added where it is missing. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Milliseconds until the program is killed. Default 60 000. */
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface FileOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Milliseconds for the whole file. Default 60 000. */
+  readonly timeoutMs?: number | undefined;
+}
+
+export interface ReadFileOptions extends FileOptions {
+  /** A longer file is an error. Default 1 MiB. */
+  readonly maxBytes?: number | undefined;
+}
+
+const DEFAULT_TIMEOUT_MS = 60_000;
+const MAX_TIMEOUT_MS = 24 * 3_600_000;
+const MAX_READ_BYTES = 1024 * 1024 * 1024;
+
+const timeoutMs = z.int().min(1).max(MAX_TIMEOUT_MS).default(DEFAULT_TIMEOUT_MS);
+const common = { signal: signalSchema.optional(), timeoutMs };
+
+export const execOptionsSchema = z.strictObject({
+  ...common,
+  stdin: z.union([z.string(), z.instanceof(Uint8Array)]).optional(),
+  env: z.record(z.string(), z.string()).optional(),
+});
+export const fileOptionsSchema = z.strictObject(common);
+export const readFileOptionsSchema = z.strictObject({
+  ...common,
+  maxBytes: z.int().min(0).max(MAX_READ_BYTES).optional(),
+});

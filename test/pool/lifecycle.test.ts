@@ -1,0 +1,402 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, chown, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { describe, expect, it } from "vitest";
+import { type Directories, Paths, processStartTime, runTool } from "../../lib/host/index.ts";
+import { type ActivateSpec, Pool, type PoolOptions } from "../../lib/pool/index.ts";
+import { miniRecipe } from "../../lib/substrate/recipes/mini.ts";
+import { FakeHost, openFakePool } from "../support/fake-host.ts";
+import { FakeQemu } from "../support/fake-qemu-control.ts";
+import { addFakeGuestFiles, addFakeSubstrate } from "../support/fake-substrate.ts";
+import { expectNothingLeft } from "../support/nothing-left.ts";
+
+const SPEC: ActivateSpec = { substrate: "fake" };
+const OWNER = join(import.meta.dirname, "../support/pool-owner.ts");
+
+describe("a VM whose QEMU is killed", () => {
+  it("says so once, when all that it held is given back; others stay", async () => {
+    await using fake = await openFakePool();
+    const [victim, other] = await fake.pool.activate(2, SPEC);
+    if (!victim || !other) throw new Error("no VMs");
+    const seen: unknown[] = [];
+    const { promise: exited, resolve } = Promise.withResolvers<void>();
+    victim.events.on("released", () => seen.push("released"));
+    victim.events.on("exit", (cause) => {
+      seen.push(cause, [...fake.pool.vms]);
+      resolve();
+    });
+    process.kill(victim.pid, "SIGKILL");
+    await exited;
+    await victim.release();
+    await victim.release();
+    expect(seen).toEqual([{ code: null, signal: "SIGKILL" }, [other]]);
+    expect(victim.state).toBe("failed");
+    expect(await readdir(fake.host.paths.vms)).toEqual([other.id]);
+    expect(await readdir(fake.host.paths.runtimeDir)).toEqual([other.id]);
+    expect((await other.exec(["hostname"])).stdout).toBe(`${other.hostname}\n`);
+    const [next] = await fake.pool.activate(1, SPEC);
+    expect(next).toMatchObject({ hostname: victim.hostname, address: victim.address });
+  });
+
+  it("fails what is called on it with VM_GONE", async () => {
+    await using fake = await openFakePool();
+    const [vm] = await fake.pool.activate(1, SPEC);
+    if (!vm) throw new Error("no VM");
+    const exited = new Promise((resolve) => vm.events.once("exit", resolve));
+    process.kill(vm.pid, "SIGKILL");
+    await exited;
+    const gone = { code: "VM_GONE", details: { state: "failed" } };
+    await expect(vm.exec(["true"])).rejects.toMatchObject(gone);
+    await expect(vm.readFile("/etc/hostname")).rejects.toMatchObject(gone);
+    await expect(vm.writeFile("/x", "")).rejects.toMatchObject(gone);
+    await expect(vm.memory()).rejects.toMatchObject(gone);
+  });
+
+  // BUG: the channel's end is seen before the process's, and Vm.#withAgent does not wait for the latter as guard() does.
+  it.fails("fails a call under way with VM_GONE", async () => {
+    await using fake = await openFakePool();
+    fake.qemu.script = () => ({ at: { agent: "die" } });
+    const [vm] = await fake.pool.activate(1, SPEC);
+    await expect(vm?.exec(["sleep", "60"])).rejects.toMatchObject({ code: "VM_GONE" });
+  });
+
+  // BUG: a VM that ends while others of its call are still being made is handed out as "failed", its `exit` unheard.
+  it.fails("before its call has returned, fails that call", async () => {
+    await using fake = await openFakePool({ parallelStarts: 2 });
+    fake.qemu.script = (vm) => (vm === 1 ? { at: { load: "hold" } } : {});
+    const activating = fake.pool.activate(2, SPEC);
+    activating.catch(() => {});
+    const second = await fake.qemu.reached("load", 1);
+    const first = await firstVm(fake.pool);
+    const exited = new Promise((resolve) => first.events.once("exit", resolve));
+    process.kill(first.pid, "SIGKILL");
+    await exited;
+    second.pass("load");
+    await expect(activating).rejects.toMatchObject({ code: "QEMU_EXITED" });
+  });
+});
+
+/** The first VM that is ready, while its call still waits for others. */
+async function firstVm(pool: Pool) {
+  for (;;) {
+    const [vm] = pool.vms;
+    if (vm !== undefined) return vm;
+    await new Promise(setImmediate);
+  }
+}
+
+describe("release", () => {
+  it("ends the process and leaves nothing, however often it is called", async () => {
+    await using fake = await openFakePool();
+    const [vm] = await fake.pool.activate(1, SPEC);
+    if (!vm) throw new Error("no VM");
+    const events: string[] = [];
+    vm.events.on("released", () => events.push("released"));
+    vm.events.on("exit", () => events.push("exit"));
+    await Promise.all([vm.release(), vm.release(), vm[Symbol.asyncDispose]()]);
+    expect(events).toEqual(["released"]);
+    expect(vm.state).toBe("released");
+    expect(await processStartTime(vm.pid)).toBeUndefined();
+    await expectNothingLeft(fake.host.paths, { open: true });
+    await expect(vm.exec(["true"])).rejects.toMatchObject({ code: "VM_GONE", details: { state: "released" } });
+  });
+
+  it("fails calls under way with VM_GONE", async () => {
+    await using fake = await openFakePool();
+    const [vm] = await fake.pool.activate(1, SPEC);
+    if (!vm) throw new Error("no VM");
+    const running = vm.exec(["sleep", "60"]);
+    running.catch(() => {});
+    await fake.qemu.reached("agent");
+    await vm.release();
+    await expect(running).rejects.toMatchObject({ code: "VM_GONE" });
+  });
+
+  it("ends a QEMU that ignores SIGTERM", async () => {
+    await using fake = await openFakePool();
+    fake.qemu.script = () => ({ ignoreSigterm: true });
+    const [vm] = await fake.pool.activate(1, SPEC);
+    await vm?.release();
+    await expectNothingLeft(fake.host.paths, { open: true });
+  });
+});
+
+describe("one state directory", () => {
+  it("has one pool in a process", async () => {
+    await using fake = await openFakePool();
+    const [vm] = await fake.pool.activate(1, SPEC);
+    const second = Pool.open(fake.host.options());
+    await expect(second).rejects.toMatchObject({ code: "STATE_DIR_LOCKED", message: expect.stringContaining(`${process.pid}`) });
+    expect((await vm?.exec(["true"]))?.exitCode).toBe(0); // untouched by the attempt
+  });
+
+  it("has one pool on a machine, and is free when that pool's process is gone", async () => {
+    await using host = await FakeHost.create();
+    {
+      await using owner = await PoolOwner.start(host.options(), "0");
+      expect(owner.said).toBe("ready");
+      const message = expect.stringContaining(`process ${owner.process.pid}`);
+      await expect(host.open()).rejects.toMatchObject({ code: "STATE_DIR_LOCKED", message });
+      await using pool = await host.open({ stateDir: `${host.directories.stateDir}-2` });
+      expect(pool.vms).toEqual([]);
+    }
+    await using pool = await host.open();
+    await using second = await PoolOwner.start(host.options(), "0");
+    expect(second.said).toBe("STATE_DIR_LOCKED");
+    expect(pool.vms).toEqual([]);
+  });
+});
+
+describe("opening after the owner was killed", () => {
+  it("ends its VMs and removes their files, and nobody else's", async () => {
+    await using host = await FakeHost.create();
+    await addFakeSubstrate(host.paths);
+    {
+      await using owner = await PoolOwner.start(host.options(), "2");
+      expect(owner.said).toBe("ready");
+    }
+    const pids = host.qemu.vms.map(({ pid }) => pid);
+    expect(await living(pids)).toEqual(pids);
+    await mkdir(host.paths.substrateStaging("fake", "abandoned").dir);
+    const { vms } = host.paths;
+    await using bystanders = new Bystanders([
+      ["guest=vm-substrate-abc", `{"filename":"${vms}-other/abc/overlay.qcow2"}`],
+      ["guest=vm-substrate-abc"],
+      ["guest=other", `{"filename":"${vms}/abc/overlay.qcow2"}`],
+      [`${vms}/abc/qemu.log`],
+      [`xguest=vm-substrate-abc`, `"${vms}/x"`],
+    ]);
+    await using pool = await host.open();
+    expect(await living(pids)).toEqual([]);
+    expect(await living(bystanders.pids)).toEqual(bystanders.pids);
+    await bystanders[Symbol.asyncDispose]();
+    await expectNothingLeft(host.paths, { open: true });
+    expect((await pool.activate(1, SPEC))[0]?.hostname).toBe("fake-0");
+  });
+
+  // BUG: killOrphans looks for files below vms/ only; a build's QEMU has its disk below substrates/.
+  it.fails("ends its build's VM", async () => {
+    await using host = await FakeHost.create();
+    await addFakeGuestFiles(host.paths, miniRecipe);
+    host.qemu.script = () => ({ at: { agent: "hold" } });
+    {
+      await using owner = PoolOwner.begin(host.options(), "build");
+      await host.qemu.reached("agent");
+      expect(owner.said).toBeUndefined();
+    }
+    await using _pool = await host.open();
+    expect(await living(host.qemu.vms.map(({ pid }) => pid))).toEqual([]);
+  });
+
+  // BUG: killOrphans looks for the path as it is, but argv has it as JSON, with quotes and backslashes escaped.
+  it.fails("ends its VMs when the path has characters that JSON escapes", async () => {
+    await using host = await FakeHost.create();
+    const options = host.options({ stateDir: `${host.directories.stateDir}"\\` });
+    await addFakeSubstrate(new Paths(options));
+    {
+      await using owner = await PoolOwner.start(options, "1");
+      expect(owner.said).toBe("ready");
+    }
+    await using _pool = await Pool.open(options);
+    expect(await living(host.qemu.vms.map(({ pid }) => pid))).toEqual([]);
+  });
+});
+
+async function living(pids: readonly number[]): Promise<number[]> {
+  const times = await Promise.all(pids.map(processStartTime));
+  return pids.filter((_, i) => times[i] !== undefined);
+}
+
+/** Processes that only look like ours. */
+class Bystanders implements AsyncDisposable {
+  readonly #children: readonly ChildProcess[];
+
+  constructor(argvs: readonly (readonly string[])[]) {
+    this.#children = argvs.map((argv) => spawn("/bin/sh", ["-c", "read line", ...argv], { stdio: ["pipe", "ignore", "ignore"] }));
+  }
+
+  get pids(): number[] {
+    return this.#children.map(({ pid }) => pid ?? 0);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const child of this.#children) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      const exited = once(child, "exit");
+      child.kill("SIGKILL");
+      await exited;
+    }
+  }
+}
+
+/** A process with a pool of its own, killed when disposed. */
+class PoolOwner implements AsyncDisposable {
+  readonly process: ChildProcess;
+  said: string | undefined;
+
+  private constructor(child: ChildProcess) {
+    this.process = child;
+  }
+
+  static begin(options: PoolOptions, work: string): PoolOwner {
+    const argv = ["--disable-warning=ExperimentalWarning", OWNER, JSON.stringify(options), work];
+    return new PoolOwner(spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "inherit"] }));
+  }
+
+  static async start(options: PoolOptions, work: string): Promise<PoolOwner> {
+    const owner = PoolOwner.begin(options, work);
+    if (owner.process.stdout === null) throw new Error("no pipe");
+    const line = once(createInterface(owner.process.stdout), "line").then(([text]) => String(text));
+    owner.said = await Promise.race([line, once(owner.process, "exit").then(([code]) => `it ended with ${code}`)]);
+    return owner;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.process.exitCode !== null) return;
+    const exited = once(this.process, "exit");
+    this.process.kill("SIGKILL");
+    await exited;
+  }
+}
+
+describe("Pool.open refuses", () => {
+  it("a QEMU that is not there", async () => {
+    await using host = await FakeHost.create();
+    for (const qemu of ["/nonexistent/qemu", "no-such-qemu-program", host.directories.sharedMemoryDir]) {
+      await expect(host.open({ qemu }), qemu).rejects.toMatchObject({ code: "QEMU_MISSING" });
+    }
+    await expect(readdir(host.directories.stateDir)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
+  it.each([
+    ["QEMU emulator version 7.1.0 (Debian 1:7.1)", "7.2 or later"],
+    ["QEMU emulator version 2.12.1", "7.2 or later"],
+    ["GNU bash, version 5.2.15", "does not answer like QEMU"],
+    ["", "does not answer like QEMU"],
+  ])("a QEMU that says %j", async (line, says) => {
+    await using host = await FakeHost.create();
+    await using qemu = await FakeQemu.create(line);
+    const message = expect.stringContaining(says);
+    await expect(host.open({ qemu: qemu.path })).rejects.toMatchObject({ code: "QEMU_UNSUPPORTED", message });
+  });
+
+  it("a runtime directory too deep for a socket, before anything is made", async () => {
+    await using host = await FakeHost.create();
+    const runtimeDir = join(host.directories.runtimeDir, "r".repeat(80));
+    await expect(host.open({ runtimeDir })).rejects.toMatchObject({ code: "PATH_TOO_LONG" });
+    await expect(readdir(host.directories.stateDir)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
+  const private_ = ["stateDir", "runtimeDir", "sharedMemoryDir"] as const;
+  const made = (paths: Paths, name: (typeof private_)[number]) => paths[name];
+
+  it.each(private_)("a %s that is open to others", async (name) => {
+    await using host = await FakeHost.create();
+    const dir = made(host.paths, name);
+    await mkdir(dir, { recursive: true });
+    await chmod(dir, 0o755);
+    await expect(host.open()).rejects.toMatchObject({ code: "UNSAFE_DIRECTORY", details: { path: dir } });
+  });
+
+  it.each(private_)("a %s that is a symlink", async (name) => {
+    await using host = await FakeHost.create();
+    const dir = made(host.paths, name);
+    const target = `${host.directories.stateDir}-elsewhere`;
+    await mkdir(target, { mode: 0o700 });
+    await mkdir(join(dir, ".."), { recursive: true });
+    await symlink(target, dir);
+    await expect(host.open()).rejects.toMatchObject({ code: "UNSAFE_DIRECTORY" });
+    expect(await readdir(target)).toEqual([]);
+  });
+
+  it.each(private_)("a %s that is a file", async (name) => {
+    await using host = await FakeHost.create();
+    const dir = made(host.paths, name);
+    await mkdir(join(dir, ".."), { recursive: true });
+    await writeFile(dir, "");
+    await expect(host.open()).rejects.toMatchObject({ code: "UNSAFE_DIRECTORY" });
+  });
+
+  it.runIf(process.getuid?.() === 0).each(private_)("a %s that belongs to somebody else", async (name) => {
+    await using host = await FakeHost.create();
+    const dir = made(host.paths, name);
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await chown(dir, 65_534, 65_534);
+    await expect(host.open()).rejects.toMatchObject({ code: "UNSAFE_DIRECTORY", message: expect.stringMatching(/belongs to/) });
+  });
+
+  it("a directory that cannot be made", async () => {
+    await using host = await FakeHost.create();
+    await expect(host.open({ stateDir: "/dev/null/state" })).rejects.toMatchObject({ code: "UNSAFE_DIRECTORY" });
+  });
+});
+
+describe("shared memory", () => {
+  it.runIf(process.getuid?.() === 0)("too small for a substrate is INSUFFICIENT_SHARED_MEMORY", async (context) => {
+    await using host = await FakeHost.create();
+    await using tmpfs = await mountTmpfs("20m");
+    if (tmpfs.dir === undefined) return context.skip();
+    const directories: Directories = { ...host.directories, sharedMemoryDir: tmpfs.dir };
+    await using pool = await host.open(directories);
+    const memory = { assignedBytes: 2 ** 23, usedBytes: 0, residentBytes: 2 ** 23 };
+    await addFakeSubstrate(host.paths, { manifest: { memory } });
+    await expect(pool.activate(1, SPEC)).rejects.toMatchObject({ code: "INSUFFICIENT_SHARED_MEMORY" });
+    await expectNothingLeft(directories, { open: true });
+    expect(host.qemu.vms).toEqual([]);
+  });
+});
+
+/** A small tmpfs; without the right to mount, none. */
+async function mountTmpfs(size: string): Promise<AsyncDisposable & { readonly dir: string | undefined }> {
+  const dir = await mkdtemp(join(tmpdir(), "shm-"));
+  const tool = { timeoutMs: 5000 };
+  const mounted = await runTool(["mount", "-t", "tmpfs", "-o", `size=${size},mode=0700`, "tmpfs", dir], tool).then(
+    () => true,
+    () => false,
+  );
+  return {
+    dir: mounted ? dir : undefined,
+    async [Symbol.asyncDispose]() {
+      if (mounted) await runTool(["umount", dir], tool);
+      await rm(dir, { recursive: true });
+    },
+  };
+}
+
+describe("the owner of a pool", () => {
+  it("sees its substrates", async () => {
+    await using fake = await openFakePool();
+    expect(await fake.pool.substrates()).toEqual([
+      {
+        name: "fake",
+        version: 1,
+        createdAt: "2026-01-01T00:00:00.000Z",
+        recipe: "mini",
+        accelerator: "tcg",
+        qemu: "7.2.22 (Debian 1:7.2+fake)",
+        memory: { assignedBytes: 2 ** 20, usedBytes: 25_600_000, residentBytes: 16_384 },
+      },
+    ]);
+  });
+
+  it("gets the newest version of a substrate", async () => {
+    await using fake = await openFakePool();
+    await fake.pool.activate(1, SPEC);
+    await addFakeSubstrate(fake.host.paths, { version: 10 });
+    await addFakeSubstrate(fake.host.paths, { version: 9 });
+    expect((await fake.pool.activate(1, SPEC))[0]?.substrate).toEqual({ name: "fake", version: 10 });
+  });
+
+  it("can compare with a cold boot of the same guest", async () => {
+    await using fake = await openFakePool();
+    await addFakeGuestFiles(fake.host.paths, miniRecipe);
+    const [vm] = await fake.pool.coldBoot(1, SPEC);
+    expect((await vm?.exec(["hostname"]))?.stdout).toBe("fake-0\n");
+    expect(fake.qemu.vms[0]?.argv).not.toContain("-incoming");
+    await vm?.release();
+    await expectNothingLeft(fake.host.paths, { open: true });
+  });
+});

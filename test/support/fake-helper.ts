@@ -1,0 +1,108 @@
+import type { FakeScript } from "./fake-qemu-script.ts";
+import type { FakeProtocol } from "./fake-qmp-server.ts";
+
+const EINVAL = 22;
+const ENOSYS = 38;
+const ENOENT = 2;
+
+/** An operation that the helper refuses, with its errno. */
+class Refusal extends Error {
+  readonly errno: number;
+
+  constructor(errno: number) {
+    super(`errno ${errno}`);
+    this.errno = errno;
+  }
+}
+
+/** guest/helper/helper.c on state in memory: the same requests, the same answers, and lies where the script wants them. */
+export class FakeHelper {
+  hostname = "localhost";
+  mac = "52:54:00:12:34:56";
+  linkUp = false;
+  readonly files: Map<string, Buffer>;
+  readonly received: string[] = [];
+  readonly #script: Pick<FakeScript, "lies" | "clockOffsetMs">;
+  #clockDriftMs = 0;
+
+  constructor(files = new Map<string, Buffer>(), script: Pick<FakeScript, "lies" | "clockOffsetMs"> = {}) {
+    this.files = files;
+    this.#script = script;
+  }
+
+  /** On a socket of its own; for tests without a fake QEMU. */
+  readonly protocol: FakeProtocol = (peer) => ({ onLine: (line) => peer.send(this.serve(line.toString("latin1"))) });
+
+  /** The answer to one request line, with its newline. */
+  serve(line: string): string {
+    this.received.push(line);
+    const [id = "", ...operations] = line.split(" ");
+    const answers: string[] = [];
+    for (const operation of operations) {
+      const equals = operation.indexOf("=");
+      const name = equals < 0 ? operation : operation.slice(0, equals);
+      try {
+        if (equals < 0) throw new Refusal(ENOSYS);
+        answers.push(`${name}=${this.#lie(name) ?? this.#run(name, operation.slice(equals + 1))}`);
+      } catch (error) {
+        return `${id} error ${name} ${error instanceof Refusal ? error.errno : EINVAL}\n`;
+      }
+    }
+    return `${[id, "ok", ...answers].join(" ")}\n`;
+  }
+
+  #lie(name: string): string | undefined {
+    const lies: Readonly<Record<string, string>> = this.#script.lies ?? {};
+    return lies[name];
+  }
+
+  #run(name: string, value: string): string {
+    const [first = "", second = "", third = ""] = value.split(",");
+    switch (name) {
+      case "version":
+        return "1";
+      case "hostname":
+        this.hostname = value;
+        return value;
+      case "mac":
+        if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(second)) throw new Refusal(EINVAL);
+        this.mac = second;
+        return value;
+      case "ipv4":
+        if (third === "") throw new Refusal(EINVAL);
+        return value;
+      case "carrier":
+        return `${first},${this.linkUp ? 1 : 0}`;
+      case "entropy": {
+        const { length } = Buffer.from(value, "base64");
+        if (length < 32) throw new Refusal(EINVAL);
+        return String(length);
+      }
+      case "clock":
+        return this.#clock(value);
+      case "file": {
+        const content = Buffer.from(third, "base64");
+        this.files.set(first, content);
+        return `${first},${content.length}`;
+      }
+      case "read": {
+        const content = this.files.get(value);
+        if (content === undefined) throw new Refusal(ENOENT);
+        return `${value},${content.subarray(0, 4096).toString("base64")}`;
+      }
+      case "scrub":
+        return "1024";
+      default:
+        throw new Refusal(ENOSYS);
+    }
+  }
+
+  #clock(value: string): string {
+    if (value !== "") {
+      const [seconds = "0", nanoseconds = "0"] = value.split(".");
+      this.#clockDriftMs = Number(seconds) * 1000 + Number(nanoseconds) / 1_000_000 - Date.now();
+    }
+    const now = Date.now() + this.#clockDriftMs + (this.#script.clockOffsetMs ?? 0);
+    return `${Math.floor(now / 1000)}.${String(Math.floor(now % 1000) * 1_000_000).padStart(9, "0")}`;
+  }
+}

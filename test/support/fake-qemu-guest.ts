@@ -1,0 +1,83 @@
+import { FakeHelper } from "./fake-helper.ts";
+import type { FakeScript } from "./fake-qemu-script.ts";
+import { type FakeArguments, FakeCommandError, type FakeCommands, FakeGuestAgent } from "./fake-qmp-server.ts";
+
+const LISTENS_ON_22 =
+  "  sl  local_address rem_address   st\n   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000\n";
+
+/** A guest with the helper and the agent of the `mini` recipe, on one file system in memory. */
+export class FakeGuest {
+  readonly files = new Map<string, Buffer>([
+    ["/proc/meminfo", Buffer.from("MemTotal:       90000 kB\nMemFree:        60000 kB\nMemAvailable:   65000 kB\n")],
+    ["/proc/net/tcp", Buffer.from(LISTENS_ON_22)],
+    ["/proc/net/tcp6", Buffer.from("  sl  local_address remote_address  st\n")],
+    ["/etc/machine-id", Buffer.from("0123456789abcdef0123456789abcdef\n")],
+    ["/root/.ssh/authorized_keys", Buffer.from("ssh-ed25519 AAAA builder\n")],
+  ]);
+  readonly helper: FakeHelper;
+  readonly agent: FakeGuestAgent;
+  readonly #processes = new Map<number, Record<string, unknown>>();
+  #nextPid = 300;
+
+  constructor(script: FakeScript) {
+    this.helper = new FakeHelper(this.files, script);
+    this.agent = new FakeGuestAgent(this.#commands);
+    for (const [path, content] of this.files) this.agent.files.set(path, content);
+    // One map for both: what the helper writes the agent reads.
+    Object.assign(this, { files: this.agent.files });
+    Object.assign(this.helper, { files: this.agent.files });
+  }
+
+  #run(argv: readonly string[], stdin: Buffer): Record<string, unknown> {
+    const [program = "", ...args] = argv;
+    const ended = (output = "", exitcode = 0) => ({
+      exited: true,
+      exitcode,
+      "out-data": Buffer.from(output).toString("base64"),
+    });
+    switch (program) {
+      case "true":
+      case "sync":
+      case "chmod":
+        return ended();
+      case "hostname":
+        return ended(`${this.helper.hostname}\n`);
+      case "cat":
+        return ended(args[0] === undefined ? stdin.toString() : this.agent.files.get(args[0])?.toString());
+      case "sleep":
+        return { exited: false };
+      case "find":
+        return ended(this.#find(args));
+      default:
+        if (!this.agent.files.has(program)) throw new FakeCommandError(`Failed to execute child process "${program}"`);
+        return ended(this.helper.serve(stdin.toString("latin1").trimEnd()));
+    }
+  }
+
+  /** `find DIR -mindepth 1 -maxdepth 1 -name BASE [-exec rm -rf {} +]` */
+  #find(args: readonly string[]): string {
+    const base = (args[args.indexOf("-name") + 1] ?? "").replaceAll(".", "\\.").replaceAll("*", "[^/]*");
+    const pattern = new RegExp(`^${args[0] === "/" ? "" : args[0]}/${base}$`);
+    const found = [...this.agent.files.keys()].filter((path) => pattern.test(path));
+    if (!args.includes("-exec")) return found.join("\n");
+    for (const path of found) this.agent.files.delete(path);
+    return "";
+  }
+
+  get #commands(): FakeCommands {
+    return {
+      "guest-exec": (args: FakeArguments) => {
+        const argv = [String(args.path), ...(Array.isArray(args.arg) ? args.arg.map(String) : [])];
+        const input = typeof args["input-data"] === "string" ? args["input-data"] : "";
+        const pid = this.#nextPid++;
+        this.#processes.set(pid, this.#run(argv, Buffer.from(input, "base64")));
+        return { pid };
+      },
+      "guest-exec-status": (args: FakeArguments) => {
+        const status = this.#processes.get(Number(args.pid));
+        if (status === undefined) throw new FakeCommandError("Invalid parameter 'pid'");
+        return status;
+      },
+    };
+  }
+}

@@ -1,0 +1,255 @@
+/**
+ * A program that looks like QEMU to lib/host and lib/clone: its argv, its sockets, its monitor, and a guest with the
+ * helper and the agent. It boots nothing. `FakeQemu` of fake-qemu-control.ts makes the executable that starts it as
+ * `node fake-qemu.ts CONTROL_SOCKET ...argv of QEMU`; the test at the other end of that socket sees every step and says
+ * what goes wrong. Without its test it ends, so that none is left over.
+ */
+import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, readSync, statSync, writeSync } from "node:fs";
+import { flushCompileCache } from "node:module";
+import { createConnection, type Socket } from "node:net";
+import { createInterface } from "node:readline";
+import { FakeGuest } from "./fake-qemu-guest.ts";
+import type { FakeOrder, FakeReport, FakeScript, FakeStep } from "./fake-qemu-script.ts";
+import { FakeCommandError, type FakeCommands, type FakeProtocol, FakeQmp, FakeServer } from "./fake-qmp-server.ts";
+
+const VERSION = { qemu: { major: 7, minor: 2, micro: 22 }, package: "fake" };
+const GREETING = `${JSON.stringify({ QMP: { version: VERSION, capabilities: ["oob"] } })}\r\n`;
+const QCOW2_MAGIC = 0x514649fb;
+const SAVED_STATE = Buffer.from("QEVM fake device state\n");
+
+function quit(message: string): never {
+  process.stderr.write(`qemu-system-x86_64: ${message}\n`);
+  process.exit(1);
+}
+
+/** The test at the other end. */
+class Control {
+  readonly script: FakeScript;
+  readonly #socket: Socket;
+  readonly #held = new Map<FakeStep, () => void>();
+
+  private constructor(socket: Socket, script: FakeScript) {
+    this.#socket = socket;
+    this.script = script;
+  }
+
+  static async connect(path: string, argv: readonly string[]): Promise<Control> {
+    const socket = createConnection(path);
+    socket.on("error", () => process.exit(1));
+    socket.on("close", () => process.exit(1));
+    const { promise, resolve } = Promise.withResolvers<Control>();
+    let control: Control | undefined;
+    createInterface(socket).on("line", (line) => {
+      const order: FakeOrder = JSON.parse(line);
+      if ("pass" in order) control?.pass(order.pass);
+      else {
+        control = new Control(socket, order.script);
+        resolve(control);
+      }
+    });
+    socket.write(`${JSON.stringify({ pid: process.pid, argv } satisfies FakeReport)}\n`);
+    return promise;
+  }
+
+  pass(step: FakeStep): void {
+    this.#held.get(step)?.();
+  }
+
+  /** Reports a step, and does there what the script wants. */
+  async reach(step: FakeStep): Promise<void> {
+    this.#socket.write(`${JSON.stringify({ step } satisfies FakeReport)}\n`);
+    switch (this.script.at?.[step]) {
+      case "die":
+        return quit(`the script ends me at ${step}`);
+      case "fail":
+        throw new FakeCommandError(`the script fails ${step}`);
+      case "hold":
+        await new Promise<void>((resolve) => this.#held.set(step, resolve));
+    }
+  }
+}
+
+/** The parts of argv that matter here. */
+class Argv {
+  readonly #args: readonly string[];
+
+  constructor(args: readonly string[]) {
+    this.#args = args;
+  }
+
+  all(option: string): string[] {
+    return this.#args.filter((_, i) => this.#args[i - 1] === option);
+  }
+
+  json(option: string): Record<string, unknown> {
+    const [text] = this.all(option);
+    return text === undefined ? quit(`${option} is missing`) : JSON.parse(text);
+  }
+
+  /** `socket,id=...,path=...`, with doubled commas. */
+  socket(id: string): string {
+    for (const text of this.all("-chardev")) {
+      const options = text.split(/(?<!,),(?!,)/).map((part) => part.replaceAll(",,", ","));
+      if (options.includes(`id=${id}`)) return options.find((part) => part.startsWith("path="))?.slice(5) ?? "";
+    }
+    return quit(`there is no chardev ${id}`);
+  }
+}
+
+interface Image {
+  readonly filename: string;
+}
+
+/** What QEMU itself refuses: RAM of another size, and a disk that is not what its options say. */
+function openFiles(argv: Argv): void {
+  const { "mem-path": ram, size, share } = argv.json("-object");
+  if (share === true) {
+    const file = openSync(String(ram), "w+", 0o600);
+    ftruncateSync(file, Number(size));
+    writeSync(file, Buffer.alloc(4096, 0xa5), 0, 4096, 8 * 4096);
+    closeSync(file);
+  } else if (!existsSync(String(ram)) || statSync(String(ram)).size !== size) {
+    quit(`can't open backing store ${String(ram)} for guest RAM`);
+  }
+  const disk = argv.json("-blockdev") as { file: Image; backing?: { file: Image } };
+  for (const image of [disk.file, ...(disk.backing === undefined ? [] : [disk.backing.file])]) {
+    if (readFileSync(image.filename).readUInt32BE(0) !== QCOW2_MAGIC) quit(`${image.filename}: not a qcow2 image`);
+  }
+}
+
+class Machine {
+  readonly #control: Control;
+  readonly #guest: FakeGuest;
+  readonly #qmp: FakeQmp;
+  readonly #hasRun = Promise.withResolvers<void>();
+  #status: string;
+  #migrated = "none";
+
+  constructor(control: Control, incoming: boolean) {
+    this.#control = control;
+    this.#guest = new FakeGuest(control.script);
+    this.#guest.helper.linkUp = !incoming;
+    this.#status = incoming ? "inmigrate" : "running";
+    this.#qmp = new FakeQmp({ greeting: null, commands: this.#commands, oneAtATime: true });
+    if (!incoming) this.#run();
+  }
+
+  async listen(argv: Argv): Promise<void> {
+    // The monitor last: whoever is greeted finds all three.
+    await FakeServer.listen(this.#helper, argv.socket("helper0"));
+    await FakeServer.listen(this.#agent, argv.socket("agent0"));
+    await FakeServer.listen(this.#monitor, argv.socket("qmp0"));
+  }
+
+  #run(): void {
+    this.#status = "running";
+    this.#qmp.running = true;
+    this.#hasRun.resolve();
+  }
+
+  readonly #monitor: FakeProtocol = (peer) => {
+    const conversation = this.#qmp.protocol(peer);
+    void this.#control.reach("greeting").then(() => peer.send(GREETING));
+    return conversation;
+  };
+
+  /** A guest that does not run reads nothing: lines wait in its port. */
+  readonly #agent: FakeProtocol = (peer) => {
+    const conversation = this.#guest.agent.protocol(peer);
+    let last = this.#hasRun.promise;
+    return {
+      onLine: (line) => {
+        last = last.then(() => this.#control.reach("agent")).then(() => conversation.onLine(line));
+      },
+    };
+  };
+
+  readonly #helper: FakeProtocol = (peer) => {
+    let last = this.#hasRun.promise;
+    return {
+      onLine: (bytes) => {
+        const line = bytes.toString("latin1");
+        last = last.then(async () => {
+          try {
+            if (line.includes(" mac=")) await this.#control.reach("personalise");
+            if (line.includes(" carrier=")) await this.#control.reach("carrier");
+            peer.send(this.#guest.helper.serve(line));
+          } catch {
+            peer.send(`${line.split(" ")[0]} error mac 5\n`);
+          }
+        });
+      },
+    };
+  };
+
+  async #load(fd: number): Promise<void> {
+    const stream = Buffer.alloc(64);
+    const bytes = readSync(fd, stream, 0, stream.length, null);
+    if (bytes === 0) return; // as QEMU: an empty stream leaves it in inmigrate for ever
+    await this.#control.reach("load");
+    if (!stream.subarray(0, 4).equals(SAVED_STATE.subarray(0, 4))) quit("load of migration failed: Invalid argument");
+    this.#status = "paused";
+  }
+
+  #save(path: string): void {
+    this.#migrated = "active";
+    const socket = createConnection(path);
+    socket.on("error", () => (this.#migrated = "failed"));
+    socket.end(SAVED_STATE, () => (this.#migrated = "completed"));
+  }
+
+  get #commands(): FakeCommands {
+    const { helper } = this.#guest;
+    return {
+      "query-status": () => ({
+        running: this.#status === "running",
+        singlestep: false,
+        status: this.#status,
+      }),
+      "migrate-set-capabilities": () => ({}),
+      "migrate-incoming": async ({ uri }) => {
+        await this.#control.reach("incoming");
+        void this.#load(Number(String(uri).slice("fd:".length)));
+        return {};
+      },
+      cont: async () => {
+        await this.#control.reach("cont");
+        this.#run();
+        setImmediate(() => void this.#control.reach("running"));
+        return {};
+      },
+      stop: () => {
+        this.#status = "paused";
+        return {};
+      },
+      set_link: async ({ up }) => {
+        await this.#control.reach("link");
+        helper.linkUp = up === true;
+        return {};
+      },
+      "query-rx-filter": async ({ name }) => {
+        await this.#control.reach("rx-filter");
+        return [{ name, "main-mac": this.#control.script.rxFilterMac ?? helper.mac.toUpperCase() }];
+      },
+      migrate: async ({ uri }) => {
+        await this.#control.reach("migrate");
+        this.#save(String(uri).slice("unix:".length));
+        return {};
+      },
+      "query-migrate": () => ({ status: this.#migrated }),
+      "ringbuf-read": () => "fake console: ready\n",
+    };
+  }
+}
+
+const [controlSocket = "", ...args] = process.argv.slice(2);
+const control = await Control.connect(controlSocket, args);
+process.on("SIGTERM", () => {
+  if (!control.script.ignoreSigterm) process.exit(0);
+});
+const argv = new Argv(args);
+await control.reach("start");
+openFiles(argv);
+await new Machine(control, argv.all("-incoming").length > 0).listen(argv);
+// Now, because a clone is mostly ended by SIGKILL: with it the next one starts in a third of the time.
+flushCompileCache();

@@ -1,0 +1,69 @@
+import { readdir, readFile, readlink } from "node:fs/promises";
+import { join } from "node:path";
+import { expect } from "vitest";
+import { type Directories, Paths, processStartTime } from "../../lib/host/index.ts";
+
+export interface NothingLeftOptions {
+  /** The pool is still open: its own folders, lock and the RAM of loaded substrates may be there. Default false. */
+  readonly open?: boolean;
+}
+
+/** What VMs and calls of a state directory left: every list is empty when they cleaned up after themselves. */
+export interface Leftovers {
+  /** "PID: command line" of each living process, but this one, whose arguments name the state directory. */
+  readonly processes: readonly string[];
+  readonly vms: readonly string[];
+  readonly runtime: readonly string[];
+  readonly sharedMemory: readonly string[];
+  /** Staging folders of builds. */
+  readonly staging: readonly string[];
+  /** Files of VMs or substrates that this process holds open. */
+  readonly openFiles: readonly string[];
+}
+
+export async function leftovers(
+  of: Paths | Directories,
+  { open = false }: NothingLeftOptions = {},
+): Promise<Leftovers> {
+  const paths = of instanceof Paths ? of : new Paths(of);
+  const sharedMemory = await namesIn(paths.sharedMemoryDir);
+  return {
+    processes: await processesNaming(paths.stateDir),
+    vms: await namesIn(paths.vms),
+    runtime: await namesIn(paths.runtimeDir),
+    sharedMemory: sharedMemory.filter((name) => !open || !name.endsWith(".ram") || name.endsWith(".build.ram")),
+    staging: (await namesIn(paths.substrates)).filter((name) => name.startsWith(".")),
+    openFiles: await openFilesBelow([paths.vms, paths.substrates, paths.sharedMemoryDir]),
+  };
+}
+
+/** Fails when a VM, or a call that failed, was aborted or ended, has left anything behind. */
+export async function expectNothingLeft(of: Paths | Directories, options?: NothingLeftOptions): Promise<void> {
+  const nothing: Leftovers = { processes: [], vms: [], runtime: [], sharedMemory: [], staging: [], openFiles: [] };
+  expect(await leftovers(of, options)).toEqual(nothing);
+}
+
+async function namesIn(dir: string): Promise<string[]> {
+  return (await readdir(dir).catch(() => [])).toSorted();
+}
+
+async function processesNaming(text: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const entry of await readdir("/proc")) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+    if (!commandLine.includes(`${text}/`) || (await processStartTime(pid)) === undefined) continue;
+    found.push(`${pid}: ${commandLine.replaceAll("\0", " ").slice(0, 200)}`);
+  }
+  return found;
+}
+
+async function openFilesBelow(dirs: readonly string[]): Promise<string[]> {
+  const open: string[] = [];
+  for (const fd of await readdir("/proc/self/fd")) {
+    const target = await readlink(`/proc/self/fd/${fd}`).catch(() => "");
+    if (dirs.some((dir) => target.startsWith(join(dir, "/")))) open.push(target);
+  }
+  return open;
+}

@@ -43,7 +43,7 @@ export async function launchClone(
   undo.defer(() => QemuInstance.removeFolders(paths));
   await QemuInstance.prepareFolders(paths);
   await createOverlay(paths.overlay, disk, manifest.diskSizeBytes);
-  const stateFile = await open(state, "r");
+  await using stateFile = await open(state, "r");
   clock.mark("overlay");
 
   const config = machineConfig({
@@ -58,8 +58,7 @@ export async function launchClone(
     netdev: netdevFor(plan.fabric),
     incoming: true,
   });
-  const launching = QemuInstance.launch({ ...deps, config, paths, signal, inheritFds: [stateFile.fd] });
-  const instance = undo.use(await launching.finally(() => stateFile.close()));
+  const instance = undo.use(await QemuInstance.launch({ ...deps, config, paths, signal, inheritFds: [stateFile.fd] }));
   clock.mark("spawn");
 
   // Connected before the guest runs: its agent sleeps 100 ms whenever it finds nobody at the other end of its port.

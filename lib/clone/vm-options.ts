@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { signalSchema } from "../core/index.ts";
+import { MIB, signalSchema } from "../core/index.ts";
 
 export interface ExecOptions {
   readonly stdin?: string | Uint8Array | undefined;
@@ -22,8 +22,8 @@ export interface ReadFileOptions extends FileOptions {
 }
 
 const DEFAULT_TIMEOUT_MS = 60_000;
-const MAX_TIMEOUT_MS = 24 * 3_600_000;
-const MAX_READ_BYTES = 1024 * 1024 * 1024;
+const MAX_TIMEOUT_MS = 86_400_000;
+const MAX_READ_BYTES = 1024 * MIB;
 
 const timeoutMs = z.int().min(1).max(MAX_TIMEOUT_MS).default(DEFAULT_TIMEOUT_MS);
 const common = { signal: signalSchema.optional(), timeoutMs };

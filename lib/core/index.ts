@@ -1,8 +1,7 @@
-export { type DeadlineOptions, throwIfAborted, withDeadline, withDeadlineAndUndo } from "./deadline.ts";
+export { throwIfAborted, withDeadline, withDeadlineAndUndo } from "./deadline.ts";
 export {
   ERROR_CODES,
   type ErrorCode,
-  type ErrorOptionsWithDetails,
   isVmSubstrateError,
   messageOf,
   VmSubstrateError,

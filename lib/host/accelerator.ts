@@ -8,7 +8,7 @@ import { ACCELERATORS, type Accelerator } from "./vm-config.ts";
 
 const KVM_DEVICE = "/dev/kvm";
 /** A KVM guest prints the canary's word within a second; one on a KVM that does not work never does. */
-export const CANARY_TIMEOUT_MS = 5000;
+const CANARY_TIMEOUT_MS = 5000;
 const REASON_MAX_CHARS = 160;
 const CANARY_WORD = "vm-substrate-canary";
 

@@ -35,9 +35,7 @@ export interface DoctorOptions extends Directories {
 export async function doctor(options: DoctorOptions = {}): Promise<DoctorCheck[]> {
   const paths = new Paths(options);
   const qemu = await identifyQemu(options.qemu).catch((error: unknown) => messageOf(error));
-  return Promise.all([
-    platform(),
-    qemuCheck(qemu),
+  const asked = await Promise.all([
     accelerator(qemu, paths),
     buildTools(),
     sharedMemoryCheck(paths),
@@ -47,6 +45,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorCheck[]
     privileges(),
     directories(paths),
   ]);
+  return [platform(), qemuCheck(qemu), ...asked];
 }
 
 function platform(): DoctorCheck {

@@ -3,17 +3,17 @@ import type { Accelerator, NetdevConfig, VmConfig } from "./vm-config.ts";
 
 /** Ids that other parts use over QMP. */
 export const NIC_ID = "net0";
-export const DISK_NODE = "disk0";
+const DISK_NODE = "disk0";
 export const CONSOLE_ID = "console0";
 
 /** The guest's console goes to a ring in QEMU's memory, so that a chatty guest cannot fill the host (CVE-2014-3672). */
-export const CONSOLE_RING_BYTES = 64 * 1024;
+const CONSOLE_RING_BYTES = 64 * 1024;
 
 /**
  * TCG's cache of translated code, per process. QEMU's default is up to 1 GiB of address space that fills as the guest
  * runs; a miniature guest's working set fits in this.
  */
-export const TCG_CACHE_MIB = 32;
+const TCG_CACHE_MIB = 32;
 
 const PCI_SLOTS = { serial: "0x3", disk: "0x4", nic: "0x5" } as const;
 

@@ -1,7 +1,7 @@
 import { isVmSubstrateError, VmSubstrateError } from "../core/index.ts";
 import { runTool } from "./run-tool.ts";
 
-export const DEFAULT_QEMU = "qemu-system-x86_64";
+const DEFAULT_QEMU = "qemu-system-x86_64";
 /** JSON for -device and -netdev, and the x-ignore-shared behaviour that was measured. */
 const MINIMUM_VERSION = [7, 2] as const;
 const VERSION_TIMEOUT_MS = 5000;

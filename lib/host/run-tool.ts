@@ -27,7 +27,7 @@ export async function runTool(argv: readonly [string, ...string[]], options: Too
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
     const env = {
       ...process.env,
-      PATH: `${[process.env.PATH ?? "/usr/bin:/bin", ...SBIN_DIRECTORIES].join(":")}`,
+      PATH: [process.env.PATH ?? "/usr/bin:/bin", ...SBIN_DIRECTORIES].join(":"),
       LC_ALL: "C",
     };
     const child = spawn(program, args, {

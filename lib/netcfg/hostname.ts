@@ -1,7 +1,7 @@
 import { VmSubstrateError } from "../core/index.ts";
 
 /** The kernel's limit is 64 with its terminator (HOST_NAME_MAX); a DNS label's is 63 (RFC 1035, 2.3.4). */
-export const HOSTNAME_MAX_CHARS = 63;
+const HOSTNAME_MAX_CHARS = 63;
 
 /** One DNS label, RFC 1123 2.1, in lower case: nothing that a shell, a hosts file or an option parser could misread. */
 const LABEL = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;

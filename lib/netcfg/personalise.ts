@@ -34,8 +34,8 @@ export async function personalise(
   if (offsetMs > CLOCK_RESET_MS) await setClock(channel, options);
 }
 
-/** Sets the guest's clock alone, e.g. after a pause. */
-export async function setClock(channel: HelperChannel, options: RequestOptions): Promise<void> {
+/** Sets the guest's clock alone. */
+async function setClock(channel: HelperChannel, options: RequestOptions): Promise<void> {
   const operations = [setClockNow()];
   const answer = await channel.request(operations, options);
   const offsetMs = Math.abs(clockMs(operations, answer) - Date.now());

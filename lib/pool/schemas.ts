@@ -40,13 +40,13 @@ const parsed = <T>(parse: (text: string) => T) =>
 
 const networkSchema = z.strictObject({
   fabric: z.enum(FABRICS).default("none"),
-  subnet: parsed(Subnet.parse).prefault(DEFAULT_SUBNET),
+  subnet: parsed((text) => Subnet.parse(text)).prefault(DEFAULT_SUBNET),
   addresses: z.array(z.string().refine(isAddress, "expected an IPv4 address")).optional(),
 });
 
 export const activateSpecSchema = z.strictObject({
   substrate: name,
-  hostname: parsed(HostnamePattern.parse).optional(),
+  hostname: parsed((text) => HostnamePattern.parse(text)).optional(),
   network: networkSchema.prefault({}),
   channel: z.enum(CHANNELS).default("helper"),
   timeoutMs: z.int().min(1).max(3_600_000).default(DEFAULT_TIMEOUT_MS),

@@ -108,7 +108,8 @@ export class QmpClient implements AsyncDisposable {
             client = new QmpClient(socket, options.logger ?? silentLogger);
             try {
               await client.#negotiate(options.retryUntilPresent ? STARTING_ANSWER_TIMEOUT_MS : timeoutMs, signal);
-              return client;
+              // Two threads of QEMU serve a connection that was greeted twice, and tear apart what they read from it.
+              if (client.#greetings === 1 || !options.retryUntilPresent) return client;
             } catch (error) {
               if (!options.retryUntilPresent || !isStarting(error)) throw error;
             }

@@ -37,7 +37,7 @@ export class OwnerLock implements Disposable {
 
 function ownerOf(database: DatabaseSync): string {
   try {
-    return `process ${database.prepare("SELECT pid FROM owner").get()?.pid}`;
+    return `process ${Number(database.prepare("SELECT pid FROM owner").get()?.pid)}`;
   } catch {
     return "another process";
   }

@@ -1,10 +1,10 @@
-export { type BuildDependencies, type BuildResult, buildSubstrate } from "./build.ts";
+export { type BuildResult, buildSubstrate } from "./build.ts";
 export { Catalog, type Substrate } from "./catalog.ts";
 export { LoadedSubstrate } from "./loaded-substrate.ts";
 export { deviceArguments, MACHINE_TYPE, machineConfig } from "./machine.ts";
 export type { Manifest } from "./manifest.ts";
 export { prepareGuest } from "./prepared-guest.ts";
-export { type BuildProgress, type Progress, progressReporter } from "./progress.ts";
+export { type BuildProgress, progressReporter } from "./progress.ts";
 export { awaitReady } from "./ready.ts";
 export type { GuestProfile, Recipe } from "./recipe.ts";
 export { recipeNamed } from "./recipes/index.ts";

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, stat } from "node:fs/promises";
+import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -20,7 +20,8 @@ const never = new Promise<never>(() => {});
 
 describe("a process", () => {
   it("that cannot be started is QEMU_MISSING", async () => {
-    for (const binary of ["/nonexistent/qemu", dir, "/etc/hostname"]) {
+    await writeFile(join(dir, "data"), "", { mode: 0o600 });
+    for (const binary of ["/nonexistent/qemu", dir, join(dir, "data")]) {
       const spawning = QemuProcess.spawn({ binary, argv: [], logFile: join(dir, "log") });
       await expect(spawning, binary).rejects.toMatchObject({ code: "QEMU_MISSING" });
     }

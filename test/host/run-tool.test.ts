@@ -37,7 +37,6 @@ describe("runTool", () => {
   });
 
   it("kills a program at its deadline", async () => {
-    // It says its PID through a file descriptor that we can read after it is gone: its own error message cannot.
     const running = runTool(["sleep", "61"], { timeoutMs: 20 });
     await expect(running).rejects.toMatchObject({ code: "TIMEOUT" });
     expect(await sleepers("61")).toEqual([]);

@@ -3,18 +3,18 @@ import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, inject, test } from "vitest";
 import { expectNothingLeft } from "../support/nothing-left.ts";
 
 const DEMO = new URL("../../scripts/demo", import.meta.url).pathname;
 
 /** The demo as a user starts it, with the XDG directories of its own. */
-async function startDemo(args: string[]) {
+async function startDemo(args: string[], cacheHome?: string) {
   const home = await mkdtemp(join(tmpdir(), "vm-demo-"));
   const env = {
     ...process.env,
     XDG_STATE_HOME: join(home, "state"),
-    XDG_CACHE_HOME: join(home, "cache"),
+    XDG_CACHE_HOME: cacheHome ?? join(home, "cache"),
     XDG_RUNTIME_DIR: home,
   };
   const child = spawn(DEMO, args, { env, stdio: ["ignore", "pipe", "pipe"] });
@@ -64,9 +64,13 @@ test("scripts/demo --json prints one object with four different VMs that reach e
 test.each(["download", "boot", "freeze", "cold boot", "activating", "pings"])(
   "Ctrl-C at %s leaves nothing behind",
   async (at) => {
-    await using demo = await startDemo([]);
+    // What is not stopped while it downloads need not download again.
+    await using demo = await startDemo([], at === "download" ? undefined : join(inject("labDir"), "cache"));
+    let interrupted = false;
     demo.child.stderr.on("data", () => {
-      if (demo.output().stderr.includes(at)) demo.child.kill("SIGINT");
+      if (interrupted || !demo.output().stderr.includes(at)) return;
+      interrupted = true;
+      demo.child.kill("SIGINT");
     });
     expect(await demo.ended, demo.output().stderr).toBe(130);
     expect(demo.output().stderr).toContain("nothing is left behind");

@@ -78,6 +78,15 @@ describe("QmpClient.connect", () => {
     expect(qemu.received).toEqual(["qmp_capabilities", "query-status"]);
   });
 
+  it("connects again to a starting QEMU that greets twice, because two of its threads serve that connection", async () => {
+    const qemu = new FakeQmp();
+    const attempts = [new FakeQmp({ greeting: `${GREETING}\n${GREETING}\n` }), qemu];
+    await using server = await FakeServer.listen((peer) => (attempts.shift() ?? qemu).protocol(peer));
+    await using client = await QmpClient.connect(server.path, { retryUntilPresent: true });
+    expect(await client.execute("query-status")).toHaveProperty("running");
+    expect(qemu.received).toEqual(["qmp_capabilities", "query-status"]);
+  });
+
   it("connects again to a starting QEMU that greets and hangs, and then drops the connection that woke it", async () => {
     const qemu = new FakeQmp();
     const greeted = new FakeQmp({ commands: { qmp_capabilities: () => NO_ANSWER } });

@@ -146,7 +146,7 @@ function directionProblems(file: SourceFile): string[] {
 
 /** Examples and the demo see what a user sees: the package, Node, and files of their own. */
 function outsideUserProblems(file: SourceFile): string[] {
-  const own = /^examples\/[^/]+\//.exec(file.path)?.[0];
+  const own = /^(?:examples\/[^/]+|scripts)\//.exec(file.path)?.[0];
   return importsOf(file.text).flatMap(({ specifier, line }) => {
     if (specifier.startsWith("node:") || OWN_PACKAGE.test(specifier)) return [];
     const target = resolve(file.path, specifier);

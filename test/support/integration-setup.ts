@@ -15,7 +15,7 @@ declare module "vitest" {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const labDir = await mkdtemp(join(tmpdir(), "vm-lab-"));
   project.provide("labDir", labDir);
-  await using pool = await Pool.open({ stateDir: join(labDir, "state"), cacheDir: join(labDir, "cache") });
+  await using pool = await Pool.open({ stateDir: join(labDir, "state"), cacheDir: join(labDir, "cache/vm-substrate") });
   await pool.build({ recipe: "mini" });
   return () => rm(labDir, { recursive: true, force: true });
 }

@@ -6,7 +6,7 @@ import { expectNothingLeft } from "./nothing-left.ts";
 /** The directories that all integration tests share; their substrate is built once. */
 export function labDirectories() {
   const labDir = inject("labDir");
-  return { stateDir: join(labDir, "state"), cacheDir: join(labDir, "cache") };
+  return { stateDir: join(labDir, "state"), cacheDir: join(labDir, "cache/vm-substrate") };
 }
 
 /** A pool on the shared directories. When it is disposed, nothing may be left of its VMs: every test checks that. */

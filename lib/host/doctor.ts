@@ -7,8 +7,12 @@ import { MEMORY_RESERVE_BYTES, SHARED_MEMORY_RESERVE_BYTES, sharedMemory } from 
 import { type Directories, Paths } from "./paths.ts";
 import { checkPrivateDir } from "./private-dir.ts";
 import { availableMemoryBytes } from "./proc.ts";
+import { SANDBOX } from "./qemu-argv.ts";
 import { identifyQemu, type QemuBinary } from "./qemu-binary.ts";
-import { SBIN_DIRECTORIES } from "./run-tool.ts";
+import { runTool, SBIN_DIRECTORIES } from "./run-tool.ts";
+
+const FEATURE_TIMEOUT_MS = 5000;
+const DEVICES_WANTED = ["virtio-blk-pci", "virtio-net-pci", "virtio-serial-pci", "virtserialport"];
 
 /** What building `mini` runs. */
 const BUILD_TOOLS = ["apt-get", "dpkg-deb", "musl-gcc", "mke2fs", "debugfs", "qemu-img", "cpio"];
@@ -36,6 +40,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorCheck[]
   const paths = new Paths(options);
   const qemu = await identifyQemu(options.qemu).catch((error: unknown) => messageOf(error));
   const asked = await Promise.all([
+    features(qemu),
     accelerator(qemu, paths),
     buildTools(),
     sharedMemoryCheck(paths),
@@ -57,6 +62,27 @@ function platform(): DoctorCheck {
 function qemuCheck(qemu: QemuBinary | string): DoctorCheck {
   if (typeof qemu === "string") return { name: "qemu", status: "fail", found: qemu, hint: "run scripts/bootstrap" };
   return { name: "qemu", status: "ok", found: qemu.build };
+}
+
+/** What a distribution may have left out of its QEMU. */
+async function features(qemu: QemuBinary | string): Promise<DoctorCheck> {
+  const name = "qemu features";
+  if (typeof qemu === "string") return { name, status: "fail", found: "no QEMU" };
+  const ask = async (...argv: string[]) => {
+    const output = await runTool([qemu.path, ...argv], { timeoutMs: FEATURE_TIMEOUT_MS, stdin: "quit\n" });
+    return output.toString("utf8");
+  };
+  try {
+    const devices = await ask("-device", "help");
+    const missing = DEVICES_WANTED.filter((device) => !devices.includes(`"${device}"`));
+    if (missing.length > 0) return { name, status: "fail", found: `missing devices: ${missing.join(", ")}` };
+    const accelerators = (await ask("-accel", "help")).trim().split("\n").slice(1).join(", ");
+    // Starts for real, so that a build without seccomp shows.
+    await ask("-machine", "none", "-nodefaults", "-display", "none", "-sandbox", SANDBOX, "-monitor", "stdio");
+    return { name, status: "ok", found: `virtio devices, sandbox, accelerators ${accelerators}` };
+  } catch (error) {
+    return { name, status: "fail", found: messageOf(error), hint: "a QEMU with virtio and seccomp is needed" };
+  }
 }
 
 async function accelerator(qemu: QemuBinary | string, paths: Paths): Promise<DoctorCheck> {

@@ -1,6 +1,9 @@
 import { commaOptions } from "./options.ts";
 import type { Accelerator, NetdevConfig, VmConfig } from "./vm-config.ts";
 
+/** Every deny that QEMU has; `spawn=deny` is why migration goes over descriptors and sockets, never `exec:`. */
+export const SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
 /** Ids that other parts use over QMP. */
 export const NIC_ID = "net0";
 const DISK_NODE = "disk0";
@@ -32,7 +35,7 @@ export function qemuArgv(config: VmConfig): string[] {
     ["-no-user-config"],
     ["-no-reboot"],
     ["-display", "none"],
-    ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
+    ["-sandbox", SANDBOX],
     ["-machine", machineOptions(config.machine)],
     ["-accel", acceleratorOptions(config.accelerator)],
     ["-cpu", config.cpuModel],

@@ -8,6 +8,7 @@ export {
   type Timings,
   type Vm,
   type VmEvents,
+  type VmOrigin,
   type VmState,
 } from "./clone/index.ts";
 export { ERROR_CODES, type ErrorCode, isVmSubstrateError, type Logger, VmSubstrateError } from "./core/index.ts";
@@ -16,6 +17,8 @@ export {
   type ActivateSpec,
   type BuildOptions,
   type CallOptions,
+  type DockOptions,
+  type DockStatus,
   MAX_VMS_PER_ACTIVATION,
   type NetworkSpec,
   Pool,

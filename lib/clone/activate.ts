@@ -3,6 +3,8 @@ import { NIC_ID, type QemuInstance } from "../host/index.ts";
 import { awaitCarrier, type HelperChannel, type Identity, personalise } from "../netcfg/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
 import type { ChannelKind, CloneDependencies } from "./dependencies.ts";
+import type { DockedClone } from "./docked-clone.ts";
+import { joinFabric } from "./join-fabric.ts";
 import { launchClone } from "./launch.ts";
 import { PhaseClock } from "./phases.ts";
 import type { ClonePlan } from "./plan.ts";
@@ -18,12 +20,14 @@ export interface ActivateOptions {
   /** `performance.now()` of when its plan was made. */
   readonly plannedAt: number;
   readonly signal: AbortSignal;
+  /** A clone to claim instead of launching one; it is ours from here on, whatever happens. */
+  readonly docked?: DockedClone | undefined;
   /** Gives the identity's leases back; called once, when the VM is gone. */
   readonly releaseLeases: () => void;
 }
 
 /**
- * Turns a plan into a personal, running, verified VM: launch, `cont` with the link down, personalise, verify from inside
+ * Turns a plan into a personal, running, verified VM: launch or claim, `cont` with the link down, personalise, verify from inside
  * and outside, link up. A failure at any step ends the clone and leaves nothing; its leases stay with the caller.
  *
  * @throws VmSubstrateError of the step that failed
@@ -37,7 +41,8 @@ export async function activateClone(
   const { signal } = options;
   const clock = new PhaseClock(options.startedAt, options.plannedAt);
   await using undo = new AsyncDisposableStack();
-  const clone = undo.use(await launchClone(plan, substrate, options.channel, deps, clock, signal));
+  const { docked } = options;
+  const clone = undo.use(docked?.clone ?? (await launchClone(plan, substrate, options.channel, deps, clock, signal)));
   const { instance, helper } = clone;
   const working = async () => {
     await instance.qmp.execute("cont", {}, { signal });
@@ -51,6 +56,7 @@ export async function activateClone(
     id: plan.id,
     identity: plan.identity,
     substrate: { name, version },
+    origin: docked === undefined ? "cloned" : "docked",
     clone,
     timings: clock.timings(),
     releaseLeases: options.releaseLeases,
@@ -67,7 +73,10 @@ export async function giveIdentity(
   signal: AbortSignal,
 ): Promise<void> {
   const target = { interface: guest.interface, sshHostKey: guest.sshHostKey };
-  await personalise(helper, plan.identity, target, { timeoutMs: PERSONALISE_TIMEOUT_MS, signal });
+  await Promise.all([
+    personalise(helper, plan.identity, target, { timeoutMs: PERSONALISE_TIMEOUT_MS, signal }),
+    joinFabric(instance.qmp, plan.fabric, signal),
+  ]);
   clock.mark("personalise");
   await verifyFromOutside(instance, plan.identity, signal);
   clock.mark("verify");

@@ -7,7 +7,7 @@ import { awaitReady, type LoadedSubstrate, machineConfig } from "../substrate/in
 import { type ActivateOptions, giveIdentity } from "./activate.ts";
 import type { CloneDependencies } from "./dependencies.ts";
 import { PhaseClock } from "./phases.ts";
-import { type ClonePlan, netdevFor } from "./plan.ts";
+import type { ClonePlan } from "./plan.ts";
 import { Vm } from "./vm.ts";
 
 const CONNECT_TIMEOUT_MS = 5000;
@@ -21,7 +21,7 @@ export async function coldBoot(
   plan: ClonePlan,
   substrate: LoadedSubstrate,
   kernel: { readonly kernel: string; readonly initrd: string },
-  options: Omit<ActivateOptions, "channel">,
+  options: Omit<ActivateOptions, "channel" | "docked">,
   deps: CloneDependencies,
 ): Promise<Vm> {
   const { manifest } = substrate;
@@ -47,7 +47,6 @@ export async function coldBoot(
     paths,
     ram: { file: ram, share: true },
     disk: { file: paths.overlay, backingFile: disk },
-    netdev: netdevFor(plan.fabric),
     kernel: { image: kernel.kernel, initrd: kernel.initrd, commandLine: manifest.guest.kernelCommandLine },
   });
   const instance = undo.use(await QemuInstance.launch({ ...deps, config, paths, signal }));
@@ -66,6 +65,7 @@ export async function coldBoot(
     id: plan.id,
     identity: plan.identity,
     substrate: { name: manifest.name, version: manifest.version },
+    origin: "booted",
     clone: { instance, agent, helper, [Symbol.asyncDispose]: () => owned.disposeAsync() },
     timings: clock.timings(),
     releaseLeases: options.releaseLeases,

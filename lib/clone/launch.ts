@@ -7,7 +7,7 @@ import { GuestAgent } from "../qmp/index.ts";
 import { type LoadedSubstrate, machineConfig } from "../substrate/index.ts";
 import type { ChannelKind, CloneDependencies } from "./dependencies.ts";
 import type { PhaseClock } from "./phases.ts";
-import { type ClonePlan, netdevFor } from "./plan.ts";
+import type { ClonePlan } from "./plan.ts";
 
 /** Loading takes 10-30 ms; an empty or hanging stream would otherwise keep QEMU in `inmigrate` for ever. */
 const LOAD_TIMEOUT_MS = 5000;
@@ -27,7 +27,7 @@ export interface RestoredClone extends AsyncDisposable {
  * @throws VmSubstrateError SUBSTRATE_CORRUPT, SUBSTRATE_INCOMPATIBLE, QEMU_EXITED, QEMU_MISSING, TIMEOUT, ABORTED
  */
 export async function launchClone(
-  plan: ClonePlan,
+  plan: Pick<ClonePlan, "id" | "uuid">,
   substrate: LoadedSubstrate,
   channel: ChannelKind,
   deps: CloneDependencies,
@@ -55,7 +55,6 @@ export async function launchClone(
     paths,
     ram: { file: substrate.ramFile, share: false },
     disk: { file: paths.overlay, backingFile: disk },
-    netdev: netdevFor(plan.fabric),
     incoming: true,
   });
   const instance = undo.use(await QemuInstance.launch({ ...deps, config, paths, signal, inheritFds: [stateFile.fd] }));

@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import { newId } from "../core/index.ts";
-import type { NetdevConfig } from "../host/index.ts";
 import { type Fabric, type Identity, type LeasedValues, newIdentity } from "../netcfg/index.ts";
 
 /** All that is decided about one clone before anything is touched. */
@@ -11,21 +10,21 @@ export interface ClonePlan {
   readonly fabric: Fabric;
 }
 
-/** Plans for values that were chosen and are free. Pure but for randomness. */
-export function planClones(values: readonly LeasedValues[], prefixLength: number, fabric: Fabric): ClonePlan[] {
-  return values.map((value) => ({
-    id: newId(),
+/**
+ * Plans for values that were chosen and are free. Pure but for randomness.
+ *
+ * @param ids of the docked clones that will be used for the first of them
+ */
+export function planClones(
+  values: readonly LeasedValues[],
+  prefixLength: number,
+  fabric: Fabric,
+  ids: readonly string[] = [],
+): ClonePlan[] {
+  return values.map((value, i) => ({
+    id: ids[i] ?? newId(),
     uuid: randomUUID(),
     identity: newIdentity(value, prefixLength),
     fabric,
   }));
-}
-
-export function netdevFor(fabric: Fabric): NetdevConfig {
-  switch (fabric.kind) {
-    case "none":
-      return { type: "isolated" };
-    case "mcast":
-      return { type: "mcast", group: fabric.group, port: fabric.port };
-  }
 }

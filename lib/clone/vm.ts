@@ -1,4 +1,11 @@
-import { type EventSource, Events, VmSubstrateError, validate, withDeadline } from "../core/index.ts";
+import {
+  type EventSource,
+  Events,
+  isVmSubstrateError,
+  VmSubstrateError,
+  validate,
+  withDeadline,
+} from "../core/index.ts";
 import { type ExitCause, type ProcessMemory, processMemory } from "../host/index.ts";
 import type { Identity } from "../netcfg/index.ts";
 import { GuestAgent, guestExec, readGuestFile, writeGuestFile } from "../qmp/index.ts";
@@ -27,6 +34,9 @@ export interface ExecResult {
   readonly truncated: boolean;
 }
 
+/** `docked`: a waiting clone was claimed. `cloned`: made when it was asked for. `booted`: the baseline's cold boot. */
+export type VmOrigin = "docked" | "cloned" | "booted";
+
 export type VmState = "running" | "released" | "failed";
 
 export type VmEvents = {
@@ -39,6 +49,7 @@ export interface VmParts {
   readonly id: string;
   readonly identity: Identity;
   readonly substrate: { readonly name: string; readonly version: number };
+  readonly origin: VmOrigin;
   readonly clone: RestoredClone;
   readonly timings: Timings;
   readonly releaseLeases: () => void;
@@ -56,6 +67,7 @@ export class Vm implements AsyncDisposable {
   /** The public SSH host key, as in known_hosts: "ssh-ed25519 AAAA...". */
   readonly sshHostKey: string;
   readonly substrate: { readonly name: string; readonly version: number };
+  readonly origin: VmOrigin;
   /** Where the time of its activation went. */
   readonly timings: Timings;
   readonly #clone: RestoredClone;
@@ -73,6 +85,7 @@ export class Vm implements AsyncDisposable {
     this.machineId = parts.identity.machineId;
     this.sshHostKey = parts.identity.sshHostKey.publicKey;
     this.substrate = parts.substrate;
+    this.origin = parts.origin;
     this.timings = parts.timings;
     this.#clone = parts.clone;
     this.#releaseLeases = parts.releaseLeases;
@@ -168,10 +181,10 @@ export class Vm implements AsyncDisposable {
     this.#requireRunning(what);
     const agent = await this.#agent;
     try {
-      return await work(agent);
+      return await this.#clone.instance.process.guard(what, work(agent));
     } catch (error) {
       // The channel ends with the process: the VM's end is then the better explanation.
-      if (this.#state !== "running") throw this.#goneError(what, error);
+      if (this.#state !== "running" || isVmSubstrateError(error, "QEMU_EXITED")) throw this.#goneError(what, error);
       throw error;
     }
   }

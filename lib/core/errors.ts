@@ -26,6 +26,7 @@ export const ERROR_CODES = {
   PATH_TOO_LONG: "A unix socket path would exceed the kernel's 107 bytes.",
   UNSAFE_DIRECTORY: "A directory that must be private is owned by somebody else, open to others, or a symlink.",
   STATE_DIR_LOCKED: "Another process owns the state directory.",
+  STATE_DIR_DAMAGED: "A file that the state directory needs is damaged or cannot be written.",
   INSUFFICIENT_SHARED_MEMORY: "The shared-memory file system has too little room.",
   INSUFFICIENT_MEMORY: "The machine has too little free memory.",
 

@@ -6,9 +6,9 @@ export { type Directories, Paths, type RecipePaths, type SubstratePaths, socketP
 export { ensurePrivateDir } from "./private-dir.ts";
 export { availableMemoryBytes, bootId, type ProcessMemory, processMemory, processStartTime } from "./proc.ts";
 export { createOverlay, qcow2VirtualSize } from "./qcow2.ts";
-export { CONSOLE_ID, NIC_ID, qemuArgv } from "./qemu-argv.ts";
+export { CONSOLE_ID, HUB_ID, NIC_ID, qemuArgv } from "./qemu-argv.ts";
 export { identifyQemu, type QemuBinary } from "./qemu-binary.ts";
 export { QemuInstance } from "./qemu-instance.ts";
 export { type ExitCause, QemuProcess } from "./qemu-process.ts";
 export { runTool } from "./run-tool.ts";
-export { ACCELERATORS, type Accelerator, type NetdevConfig, type VmConfig } from "./vm-config.ts";
+export { ACCELERATORS, type Accelerator, type VmConfig } from "./vm-config.ts";

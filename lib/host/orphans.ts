@@ -29,7 +29,8 @@ export async function killOrphans(stateDir: string): Promise<number[]> {
 async function isOurs(pid: number, stateDir: string): Promise<boolean> {
   const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
   const args = commandLine.split("\0");
-  return args.some((arg) => arg.startsWith("guest=vm-substrate-")) && args.some((arg) => arg.includes(`"${stateDir}/`));
+  const inJson = JSON.stringify(`${stateDir}/`).slice(0, -1); // as a path begins in QEMU's JSON arguments
+  return args.some((arg) => arg.startsWith("guest=vm-substrate-")) && args.some((arg) => arg.includes(inJson));
 }
 
 async function untilGone(pid: number, startTime: number): Promise<void> {

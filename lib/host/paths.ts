@@ -29,16 +29,16 @@ export class Paths {
 
   constructor(directories: Directories = {}, environment: NodeJS.ProcessEnv = process.env) {
     const { uid } = userInfo();
-    const home = environment.HOME ?? homedir();
+    const home = environment.HOME || homedir();
     this.stateDir = resolve(
-      directories.stateDir ?? join(environment.XDG_STATE_HOME ?? join(home, ".local/state"), "vm-substrate"),
+      directories.stateDir ?? join(environment.XDG_STATE_HOME || join(home, ".local/state"), "vm-substrate"),
     );
     this.cacheDir = resolve(
-      directories.cacheDir ?? join(environment.XDG_CACHE_HOME ?? join(home, ".cache"), "vm-substrate"),
+      directories.cacheDir ?? join(environment.XDG_CACHE_HOME || join(home, ".cache"), "vm-substrate"),
     );
     // Two state directories of one user never meet in the shared places.
     const key = createHash("sha256").update(this.stateDir).digest("hex").slice(0, 8);
-    const runtimeRoot = directories.runtimeDir ?? environment.XDG_RUNTIME_DIR ?? "/tmp";
+    const runtimeRoot = directories.runtimeDir ?? (environment.XDG_RUNTIME_DIR || "/tmp");
     this.runtimeDir = resolve(runtimeRoot, `vm-substrate-${uid}-${key}`);
     this.sharedMemoryRoot = resolve(directories.sharedMemoryDir ?? "/dev/shm");
     this.sharedMemoryDir = join(this.sharedMemoryRoot, `vm-substrate-${uid}-${key}`);
@@ -61,8 +61,8 @@ export class Paths {
     return recipePaths(join(this.cacheDir, "recipes", recipe, inputsKey));
   }
   /** Where a recipe's files are made, before one rename shows them. The PID tells whether its maker still lives. */
-  recipeStaging(recipe: string, inputsKey: string): RecipePaths {
-    return recipePaths(join(this.cacheDir, "recipes", recipe, `.${inputsKey}-${process.pid}`));
+  recipeStaging(recipe: string, inputsKey: string, makeId: string): RecipePaths {
+    return recipePaths(join(this.cacheDir, "recipes", recipe, `.${inputsKey}-${makeId}-${process.pid}`));
   }
   get packageDownloads() {
     return join(this.cacheDir, "packages");

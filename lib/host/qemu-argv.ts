@@ -1,5 +1,5 @@
 import { commaOptions } from "./options.ts";
-import type { Accelerator, NetdevConfig, VmConfig } from "./vm-config.ts";
+import type { Accelerator, VmConfig } from "./vm-config.ts";
 
 /** Every deny that QEMU has; `spawn=deny` is why migration goes over descriptors and sockets, never `exec:`. */
 export const SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -7,6 +7,11 @@ export const SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resou
 /** Ids that other parts use over QMP. */
 export const NIC_ID = "net0";
 const DISK_NODE = "disk0";
+/**
+ * The hub that the NIC is plugged into. A NIC's back end cannot be changed while it runs, but what else is on its hub can:
+ * a clone joins any network after it was started. A hub also has no state in the migration stream, as slirp would.
+ */
+export const HUB_ID = 0;
 export const CONSOLE_ID = "console0";
 
 /** The guest's console goes to a ring in QEMU's memory, so that a chatty guest cannot fill the host (CVE-2014-3672). */
@@ -60,7 +65,7 @@ export function qemuArgv(config: VmConfig): string[] {
     }),
     ["-blockdev", JSON.stringify(disk(config.disk))],
     device({ driver: "virtio-blk-pci", id: "blk0", drive: DISK_NODE, addr: PCI_SLOTS.disk }),
-    ["-netdev", JSON.stringify(netdev(config.netdev))],
+    ["-netdev", JSON.stringify({ type: "hubport", id: "netdev0", hubid: HUB_ID })],
     device({ driver: "virtio-net-pci", id: NIC_ID, netdev: "netdev0", addr: PCI_SLOTS.nic, romfile: "" }),
     ...incomingArguments(config.incoming ?? false),
   ].flat();
@@ -114,16 +119,6 @@ function disk({ file, backingFile }: VmConfig["disk"]) {
     file: { driver: "file", filename: backingFile, "read-only": true },
   };
   return { ...overlay, backing };
-}
-
-function netdev(config: NetdevConfig) {
-  switch (config.type) {
-    // A hub with one port: a back end without state in the migration stream (a slirp one has some).
-    case "isolated":
-      return { type: "hubport", id: "netdev0", hubid: 0 };
-    case "mcast":
-      return { type: "socket", id: "netdev0", mcast: `${config.group}:${config.port}`, localaddr: "127.0.0.1" };
-  }
 }
 
 /** `-S`: stay paused after the load. Deferred, because a capability of the stream must be set before it is read. */

@@ -54,9 +54,11 @@ export class QemuInstance implements AsyncDisposable {
     const argv = qemuArgv(config);
     const inheritFds = options.inheritFds ?? [];
     const process = undo.use(await QemuProcess.spawn({ binary: qemu.path, argv, logFile: paths.log, inheritFds }));
+    const started = new AbortController(); // ends the attempts to connect when there is nobody to connect to
+    undo.defer(() => started.abort());
     const connecting = QmpClient.connect(paths.qmp, {
       timeoutMs: GREETING_TIMEOUT_MS,
-      signal: options.signal,
+      signal: options.signal === undefined ? started.signal : AbortSignal.any([options.signal, started.signal]),
       logger: options.logger,
       retryUntilPresent: true,
     });

@@ -118,7 +118,7 @@ export class QemuProcess implements AsyncDisposable {
       return await Promise.race([work, ended]);
     } catch (error) {
       // A socket's end is seen before its process's.
-      if (this.#exit === undefined && isVmSubstrateError(error) && CHANNEL_ENDED.has(error.code)) {
+      if (isVmSubstrateError(error) && CHANNEL_ENDED.has(error.code)) {
         await Promise.race([ended, delay(EXIT_NOTICE_MS, undefined, { ref: false })]);
       }
       throw error;

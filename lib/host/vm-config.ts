@@ -1,13 +1,3 @@
-/** What a NIC is joined to on this host. The NIC itself is the same in every clone; only this differs. */
-export type NetdevConfig =
-  | { readonly type: "isolated" }
-  | {
-      readonly type: "mcast";
-      /** Multicast group, e.g. "239.192.7.1". */
-      readonly group: string;
-      readonly port: number;
-    };
-
 /** All that decides one QEMU process. Substrates and clones differ in few of these; `qemuArgv` turns it into argv. */
 export interface VmConfig {
   /** Appears in `-name`; with `uuid` it marks the process as ours. */
@@ -31,7 +21,6 @@ export interface VmConfig {
   };
   /** Direct kernel boot; left away for clones, which never boot (saves their start time and about 15 MiB). */
   readonly kernel?: { readonly image: string; readonly initrd: string; readonly commandLine: string };
-  readonly netdev: NetdevConfig;
   readonly sockets: { readonly qmp: string; readonly agent: string; readonly helper: string };
   /** Start paused, waiting for `migrate-incoming`. */
   readonly incoming?: boolean;

@@ -20,6 +20,8 @@ export interface HelperChannel extends AsyncDisposable {
   request(operations: readonly HelperOperation[], options: RequestOptions): Promise<HelperAnswer>;
 }
 
+const CODES = { connect: "GUEST_HELPER_FAILED", closed: "GUEST_HELPER_FAILED" } as const;
+
 /** The helper that runs in the guest already: one round trip and no process. */
 export class ResidentHelper implements HelperChannel {
   readonly #socket: LineSocket;
@@ -37,7 +39,9 @@ export class ResidentHelper implements HelperChannel {
     path: string,
     options: RequestOptions & { retryUntilPresent?: boolean },
   ): Promise<ResidentHelper> {
-    return new ResidentHelper(await LineSocket.connect(path, { ...options, maxLineBytes: HELPER_REQUEST_MAX_BYTES }));
+    return new ResidentHelper(
+      await LineSocket.connect(path, { ...options, maxLineBytes: HELPER_REQUEST_MAX_BYTES, codes: CODES }),
+    );
   }
 
   async request(operations: readonly HelperOperation[], options: RequestOptions): Promise<HelperAnswer> {
@@ -94,11 +98,14 @@ export class CarriedHelper implements HelperChannel {
   }
 
   async request(operations: readonly HelperOperation[], options: RequestOptions): Promise<HelperAnswer> {
-    return withDeadline({ what: "helper carried in by the guest agent", ...options }, async (signal) => {
-      const within = { timeoutMs: options.timeoutMs, signal };
-      if (this.#path !== undefined) return this.#run(this.#path, operations, within);
-      return this.#carryAndRun(operations, within);
-    });
+    return withDeadline(
+      { what: "helper carried in by the guest agent", timeoutCode: "GUEST_AGENT_TIMEOUT", ...options },
+      async (signal) => {
+        const within = { timeoutMs: options.timeoutMs, signal };
+        if (this.#path !== undefined) return this.#run(this.#path, operations, within);
+        return this.#carryAndRun(operations, within);
+      },
+    );
   }
 
   async #run(path: string, operations: readonly HelperOperation[], options: RequestOptions): Promise<HelperAnswer> {

@@ -5,5 +5,6 @@ export { HELPER_PROTOCOL_VERSION, type HelperAnswer, type HelperOperation } from
 export { HostnamePattern, isHostname } from "./hostname.ts";
 export { type Identity, newIdentity } from "./identity.ts";
 export { LeaseBook, type LeasedValues } from "./leases.ts";
+export { randomMac } from "./mac.ts";
 export { awaitCarrier, CLOCK_TOLERANCE_MS, personalise } from "./personalise.ts";
 export { isAddress, Subnet } from "./subnet.ts";

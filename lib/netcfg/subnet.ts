@@ -23,9 +23,9 @@ export class Subnet {
    * @throws VmSubstrateError INVALID_ARGUMENT
    */
   static parse(cidr: string): Subnet {
-    const [address = "", prefix = ""] = cidr.split("/");
+    const [address = "", prefix = "", ...rest] = cidr.split("/");
     const length = Number(prefix);
-    const valid = isAddress(address) && /^\d{1,2}$/.test(prefix) && length >= 8 && length <= 30;
+    const valid = rest.length === 0 && isAddress(address) && /^\d{1,2}$/.test(prefix) && length >= 8 && length <= 30;
     if (!valid) throw invalid(cidr, 'expected an IPv4 network such as "10.77.0.0/24", with a prefix length of 8 to 30');
     const bits = toBits(address);
     const subnet = new Subnet((bits & (0xffffffff << (32 - length))) >>> 0, length);

@@ -44,6 +44,32 @@ export interface ActivateSpec {
   readonly timeoutMs?: number | undefined;
 }
 
+export interface DockOptions {
+  /** How many clones wait at least, 0 to 1024. */
+  readonly min: number;
+  /** How many may wait when claims come often. Default: `min`. */
+  readonly max?: number | undefined;
+  /** Whether waiting clones ran once already: faster claims for more memory. Default true. */
+  readonly primed?: boolean | undefined;
+}
+
+/** The state of the dock of one substrate. */
+export interface DockStatus {
+  readonly substrate: string;
+  readonly version: number;
+  readonly primed: boolean;
+  /** Clones that can be claimed now. */
+  readonly ready: number;
+  readonly starting: number;
+  /** How many are to be ready, between `min` and `max`, following the claims of the last seconds. */
+  readonly target: number;
+  readonly min: number;
+  readonly max: number;
+  /** Failed starts in a row; each makes the pause before the next longer. */
+  readonly failures: number;
+  readonly lastError: string | undefined;
+}
+
 export interface CallOptions {
   /** Aborting undoes all that the call has begun. */
   readonly signal?: AbortSignal | undefined;

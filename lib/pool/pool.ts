@@ -1,7 +1,14 @@
-import { readdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
-import { type ActivateOptions, activateClone, type ClonePlan, coldBoot, planClones, type Vm } from "../clone/index.ts";
+import {
+  type ActivateOptions,
+  activateClone,
+  type ClonePlan,
+  coldBoot,
+  dockClone,
+  planClones,
+  type Vm,
+} from "../clone/index.ts";
 import {
   type Logger,
   MIB,
@@ -15,7 +22,6 @@ import {
   type Accelerator,
   ensurePrivateDir,
   identifyQemu,
-  killOrphans,
   Paths,
   type QemuBinary,
   requireMemory,
@@ -26,18 +32,23 @@ import {
   type BuildResult,
   buildSubstrate,
   Catalog,
-  LoadedSubstrate,
+  type LoadedSubstrate,
   prepareGuest,
   progressReporter,
   recipeNamed,
 } from "../substrate/index.ts";
 import { allOrNothing } from "./bounded.ts";
-import type { ActivateSpec, BuildOptions, CallOptions, PoolOptions } from "./options.ts";
+import { Docks } from "./docks.ts";
+import { clearLeftovers } from "./leftovers.ts";
+import { LoadedSubstrates } from "./loaded-substrates.ts";
+import type { ActivateSpec, BuildOptions, CallOptions, DockOptions, DockStatus, PoolOptions } from "./options.ts";
 import {
   activateSpecSchema,
   buildOptionsSchema,
   callOptionsSchema,
   countSchema,
+  dockedOptionsSchema,
+  dockOptionsSchema,
   poolOptionsSchema,
 } from "./schemas.ts";
 import { type SubstrateInfo, substrateInfo } from "./substrate-info.ts";
@@ -62,10 +73,11 @@ export class Pool implements AsyncDisposable {
   readonly #parallelStarts: number;
   readonly #catalog: Catalog;
   readonly #owned: AsyncDisposableStack;
+  readonly #loaded: LoadedSubstrates;
+  readonly #docks: Docks;
   readonly #leases = new LeaseBook();
   readonly #fabrics = new Fabrics();
   readonly #vms = new Map<string, Vm>();
-  readonly #loaded = new Map<string, Promise<LoadedSubstrate>>();
   /** Fires when the pool closes, so that calls under way end first. */
   readonly #closing = new AbortController();
   readonly #calls = new Set<Promise<unknown>>();
@@ -87,6 +99,15 @@ export class Pool implements AsyncDisposable {
     this.#parallelStarts = parts.parallelStarts;
     this.#owned = parts.owned;
     this.#catalog = new Catalog(parts.paths);
+    this.#loaded = new LoadedSubstrates(this.#catalog, parts.paths, parts.qemu, this.#closing.signal);
+    this.#docks = new Docks({
+      start: async (substrate, primed, signal) => {
+        await requireMemory(CLONE_MEMORY_BYTES, "a clone for the dock");
+        return dockClone(substrate, primed, this.#dependencies(), signal);
+      },
+      parallelStarts: parts.parallelStarts,
+      logger: parts.logger,
+    });
   }
 
   /**
@@ -104,7 +125,7 @@ export class Pool implements AsyncDisposable {
     for (const dir of [paths.stateDir, paths.runtimeDir, paths.sharedMemoryDir]) await ensurePrivateDir(dir);
     undo.use(OwnerLock.acquire(paths.ownerLock, paths.stateDir));
     for (const dir of [paths.substrates, paths.vms]) await ensurePrivateDir(dir);
-    await clearLeftovers(paths, logger);
+    await clearLeftovers(paths, new Catalog(paths), logger);
     undo.defer(() => rm(paths.sharedMemoryDir, { recursive: true, force: true }));
     undo.defer(() => rm(paths.runtimeDir, { recursive: true, force: true }));
     return new Pool({
@@ -151,9 +172,39 @@ export class Pool implements AsyncDisposable {
       });
       this.#builds = building.catch(() => {});
       const { substrate, reused } = await building;
-      await this.#load(name, within); // now, rather than in the first activation
+      this.#loaded.setLatest(substrate);
+      await this.#docks.renew(await this.#loaded.get(name)); // loaded now, rather than in the first activation
       return { ...substrateInfo(substrate), reused };
     });
+  }
+
+  /**
+   * Keeps clones of a substrate ready, paused in memory, to be claimed by `activate`. Returns at once; `docked` waits.
+   * A second call changes the target; a new version of the substrate replaces the clones of the old one.
+   *
+   * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_*, INSUFFICIENT_SHARED_MEMORY, POOL_CLOSED
+   */
+  async dock(name: string, options: DockOptions): Promise<DockStatus> {
+    const { min, max = min, primed } = validate(dockOptionsSchema, options, "dock");
+    return this.#call(undefined, async () => this.#docks.set(await this.#loaded.get(name), { min, max, primed }));
+  }
+
+  /**
+   * Resolves when `count` clones of a substrate wait in its dock.
+   *
+   * @throws VmSubstrateError INVALID_ARGUMENT when there is no such dock or it is never that deep, TIMEOUT, ABORTED, POOL_CLOSED
+   */
+  async docked(
+    name: string,
+    options: { count: number; timeoutMs?: number; signal?: AbortSignal },
+  ): Promise<DockStatus> {
+    const { count, timeoutMs, signal } = validate(dockedOptionsSchema, options, "docked");
+    return this.#call(signal, (within) => this.#docks.awaitReady(name, count, timeoutMs, within));
+  }
+
+  /** The state of every dock. */
+  get docks(): readonly DockStatus[] {
+    return this.#docks.statuses;
   }
 
   /**
@@ -163,7 +214,8 @@ export class Pool implements AsyncDisposable {
    *   ADDRESS_OUTSIDE_SUBNET, INSUFFICIENT_*, IDENTITY_UNVERIFIED, GUEST_*, QEMU_EXITED, TIMEOUT, ABORTED, POOL_CLOSED
    */
   async activate(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<Vm[]> {
-    return this.#make("activate", count, spec, options, ({ plan, substrate, activation }) =>
+    using _claim = this.#docks.claiming();
+    return await this.#make("activate", count, spec, options, ({ plan, substrate, activation }) =>
       activateClone(plan, substrate, activation, this.#dependencies()),
     );
   }
@@ -188,9 +240,9 @@ export class Pool implements AsyncDisposable {
     this.#closed ??= (async () => {
       this.#closing.abort(new VmSubstrateError("POOL_CLOSED", "the pool was closed meanwhile"));
       await Promise.allSettled(this.#calls);
+      await this.#docks[Symbol.asyncDispose]();
       await Promise.all(this.vms.map((vm) => vm.release()));
-      for (const loading of this.#loaded.values())
-        await (await loading.catch(() => undefined))?.[Symbol.asyncDispose]();
+      await this.#loaded[Symbol.asyncDispose]();
       await this.#owned.disposeAsync();
     })();
     await this.#closed;
@@ -215,23 +267,36 @@ export class Pool implements AsyncDisposable {
     const { subnet, addresses, fabric } = spec.network;
     return this.#call(options.signal, (callSignal) =>
       withDeadlineAndUndo({ what, timeoutMs: spec.timeoutMs, signal: callSignal }, async (signal) => {
-        const substrate = await this.#load(spec.substrate, signal);
+        const substrate = await this.#loaded.get(spec.substrate);
         await requireMemory(count * CLONE_MEMORY_BYTES, `${what} of ${count} VMs`);
         // Planned and leased in one turn of the event loop: no other call can take the same values in between.
         const values = planAddresses(count, { hostname, subnet, addresses }, this.#leases);
-        const plans = planClones(values, subnet.prefixLength, this.#fabrics.of(fabric, subnet));
+        const docked = what === "activate" && spec.channel === "helper" ? this.#docks.take(substrate, count) : [];
+        const ids = docked.map(({ id }) => id);
+        const plans = planClones(values, subnet.prefixLength, this.#fabrics.of(fabric, subnet), ids);
         for (const { id, identity } of plans) this.#leases.lease(id, identity);
         const plannedAt = performance.now();
         try {
           const startOne = async (plan: ClonePlan, one: AbortSignal) => {
             const releaseLeases = () => this.#forget(plan.id);
-            const activation = { channel: spec.channel, startedAt, plannedAt, signal: one, releaseLeases };
+            const mine = docked.find(({ id }) => id === plan.id);
+            const activation = {
+              channel: spec.channel,
+              docked: mine,
+              startedAt,
+              plannedAt,
+              signal: one,
+              releaseLeases,
+            };
             const vm = await start({ plan, substrate, activation });
-            this.#vms.set(vm.id, vm);
+            if (vm.state === "running") this.#vms.set(vm.id, vm);
             return vm;
           };
-          return await allOrNothing(plans, this.#parallelStarts, signal, startOne, (vm) => vm.release());
+          const vms = await allOrNothing(plans, this.#parallelStarts, signal, startOne, (vm) => vm.release());
+          return await this.#allRunning(vms);
         } catch (error) {
+          // Also those whose turn never came: a clone that was promised once does not go back.
+          await Promise.allSettled(docked.map((clone) => clone[Symbol.asyncDispose]()));
           for (const { id } of plans) this.#forget(id);
           throw error;
         }
@@ -239,21 +304,20 @@ export class Pool implements AsyncDisposable {
     );
   }
 
+  /** The first may have ended while the last was still being made. */
+  async #allRunning(vms: Vm[]): Promise<Vm[]> {
+    const ended = vms.find((vm) => vm.state !== "running");
+    if (ended === undefined) return vms;
+    await Promise.all(vms.map((vm) => vm.release()));
+    throw new VmSubstrateError(
+      "QEMU_EXITED",
+      `VM ${ended.hostname} ended while others of its call were still being made`,
+    );
+  }
+
   #forget(id: string): void {
     this.#vms.delete(id);
     this.#leases.release(id);
-  }
-
-  /** A substrate's newest version, verified and in memory. Loaded once; a failed load is tried anew next time. */
-  async #load(name: string, signal: AbortSignal): Promise<LoadedSubstrate> {
-    const substrate = await this.#catalog.latest(name);
-    const key = `${name} ${substrate.manifest.version}`;
-    const known = this.#loaded.get(key);
-    if (known !== undefined) return known;
-    const loading = LoadedSubstrate.load(substrate, this.#paths, this.#qemu, signal);
-    this.#loaded.set(key, loading);
-    loading.catch(() => this.#loaded.delete(key));
-    return loading;
   }
 
   #dependencies() {
@@ -277,14 +341,4 @@ export class Pool implements AsyncDisposable {
   #requireOpen(): void {
     if (this.#closed !== undefined) throw new VmSubstrateError("POOL_CLOSED", "the pool is closed; open it again");
   }
-}
-
-/** What an owner that was killed left behind: QEMU processes, their folders, sockets and RAM files. */
-async function clearLeftovers(paths: Paths, logger: Logger): Promise<void> {
-  const pids = await killOrphans(paths.stateDir);
-  if (pids.length > 0) logger.warn({ pids }, "ended VMs whose owner died");
-  for (const dir of [paths.vms, paths.runtimeDir, paths.sharedMemoryDir]) {
-    for (const entry of await readdir(dir)) await rm(join(dir, entry), { recursive: true, force: true });
-  }
-  await new Catalog(paths).removeAbandoned();
 }

@@ -54,4 +54,16 @@ export const activateSpecSchema = z.strictObject({
 
 export const countSchema = z.int().min(1).max(MAX_VMS_PER_ACTIVATION);
 
+const depth = z.int().min(0).max(MAX_VMS_PER_ACTIVATION);
+
+export const dockOptionsSchema = z
+  .strictObject({ min: depth, max: depth.optional(), primed: z.boolean().default(true) })
+  .refine(({ min, max = min }) => max >= min, "max is smaller than min");
+
+export const dockedOptionsSchema = z.strictObject({
+  count: depth,
+  timeoutMs: z.int().min(1).max(3_600_000).default(DEFAULT_TIMEOUT_MS),
+  signal: signalSchema.optional(),
+});
+
 export const callOptionsSchema = z.strictObject({ signal: signalSchema.optional() });

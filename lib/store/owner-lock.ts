@@ -1,5 +1,5 @@
 import { DatabaseSync } from "node:sqlite";
-import { VmSubstrateError } from "../core/index.ts";
+import { messageOf, VmSubstrateError } from "../core/index.ts";
 
 /**
  * Exclusive ownership of a state directory. It is SQLite's lock on a file, held for as long as this object lives: the
@@ -12,7 +12,7 @@ export class OwnerLock implements Disposable {
     this.#database = database;
   }
 
-  /** @throws VmSubstrateError STATE_DIR_LOCKED naming the owner's PID */
+  /** @throws VmSubstrateError STATE_DIR_LOCKED naming the owner's PID, STATE_DIR_DAMAGED */
   static acquire(file: string, stateDir: string): OwnerLock {
     const database = new DatabaseSync(file);
     try {
@@ -25,6 +25,10 @@ export class OwnerLock implements Disposable {
     } catch (cause) {
       const owner = ownerOf(database);
       database.close();
+      if (!isBusy(cause)) {
+        const problem = `${file} cannot be used as a lock (${messageOf(cause)}); remove it if no pool is open there`;
+        throw new VmSubstrateError("STATE_DIR_DAMAGED", problem, { cause, details: { stateDir } });
+      }
       const message = `${stateDir} is owned by ${owner}; close that pool first, or choose another stateDir`;
       throw new VmSubstrateError("STATE_DIR_LOCKED", message, { cause, details: { stateDir } });
     }
@@ -33,6 +37,11 @@ export class OwnerLock implements Disposable {
   [Symbol.dispose](): void {
     if (this.#database.isOpen) this.#database.close();
   }
+}
+
+/** SQLITE_BUSY, of which the low byte is 5. Source: sqlite.org/rescode.html */
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && "errcode" in error && (Number(error.errcode) & 0xff) === 5;
 }
 
 function ownerOf(database: DatabaseSync): string {

@@ -147,7 +147,6 @@ async function bootAndFreeze(
     paths: vmPaths,
     ram: { file: buildRam, share: true },
     disk: { file: staging.disk },
-    netdev: { type: "isolated" },
     kernel: { image: guestFiles.kernel, initrd: guestFiles.initrd, commandLine: guest.kernelCommandLine },
   });
   const instance = undo.use(await QemuInstance.launch({ qemu, config, paths: vmPaths, logger, signal }));

@@ -65,7 +65,10 @@ export class Catalog {
       const message = `substrate ${name} ${version} has no readable manifest; remove ${paths.dir} and build it again`;
       throw new VmSubstrateError("SUBSTRATE_CORRUPT", message, { cause });
     });
-    return { manifest: parseManifest(text, paths.manifest), paths };
+    const manifest = parseManifest(text, paths.manifest);
+    if (manifest.name === name && manifest.version === version) return { manifest, paths };
+    const message = `${paths.manifest} is that of ${manifest.name} ${manifest.version}; remove ${paths.dir} and build it again`;
+    throw new VmSubstrateError("SUBSTRATE_CORRUPT", message, { details: { where: paths.manifest } });
   }
 }
 

@@ -44,7 +44,6 @@ function clonesDevices(manifest: Manifest, paths: Paths): string[] {
       paths: paths.vm(id),
       ram: { file: paths.dockedRam(manifest.name, manifest.version), share: false },
       disk: { file: paths.vm(id).overlay },
-      netdev: { type: "isolated" },
     }),
   );
 }

@@ -1,4 +1,4 @@
-import { type Accelerator, type NetdevConfig, qemuArgv, type VmConfig, type VmPaths } from "../host/index.ts";
+import { type Accelerator, qemuArgv, type VmConfig, type VmPaths } from "../host/index.ts";
 import type { GuestProfile } from "./recipe.ts";
 
 /** Versioned, and in every QEMU from 7.2 on. i440FX: fewer devices than q35, with hot-plug for later. */
@@ -13,7 +13,6 @@ export interface MachineOptions {
   readonly paths: VmPaths;
   readonly ram: { readonly file: string; readonly share: boolean };
   readonly disk: VmConfig["disk"];
-  readonly netdev: NetdevConfig;
   readonly kernel?: NonNullable<VmConfig["kernel"]>;
   readonly incoming?: boolean;
 }
@@ -30,7 +29,6 @@ export function machineConfig(options: MachineOptions): VmConfig {
     cpus: guest.cpus,
     memory: { file: options.ram.file, sizeMiB: guest.memoryMiB, share: options.ram.share },
     disk: options.disk,
-    netdev: options.netdev,
     sockets: { qmp: paths.qmp, agent: paths.agent, helper: paths.helper },
     ...(options.kernel === undefined ? {} : { kernel: options.kernel }),
     ...(options.incoming === undefined ? {} : { incoming: options.incoming }),

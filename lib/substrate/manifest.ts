@@ -39,11 +39,11 @@ const manifestSchema = z.strictObject({
   devices: z.array(z.string()),
   guest: guestSchema,
   memory: z.strictObject({
-    assignedBytes: z.int(),
+    assignedBytes: z.int().nonnegative(),
     /** What the guest had in use, by its own account. */
-    usedBytes: z.int(),
+    usedBytes: z.int().nonnegative(),
     /** What the RAM file really holds: its pages that are not zero. */
-    residentBytes: z.int(),
+    residentBytes: z.int().nonnegative(),
   }),
   /** Virtual size of the disk. */
   diskSizeBytes: z.int().positive(),

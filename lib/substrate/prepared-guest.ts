@@ -21,8 +21,8 @@ export async function prepareGuest(
   if (await exists(made.dir)) return made;
 
   await removeAbandoned(dirname(made.dir));
-  const staging = paths.recipeStaging(recipe.guest.recipe, key);
-  const workDir = join(staging.dir, `work-${newId()}`);
+  const staging = paths.recipeStaging(recipe.guest.recipe, key, newId());
+  const workDir = join(staging.dir, "work");
   try {
     await mkdir(workDir, { recursive: true });
     await recipe.make(staging, { downloadsDir: paths.packageDownloads, workDir, progress, signal });

@@ -1,17 +1,21 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { commaOptions } from "../../lib/host/options.ts";
 
 /** As QEMU's get_opt_value reads: a comma ends a value unless it is doubled. */
 function parse(text: string): string[] {
-  const parts = [""];
+  const parts: string[] = [];
+  let part = "";
   for (let i = 0; i < text.length; i++) {
-    const last = parts.length - 1;
-    if (text[i] !== ",") parts[last] += text[i];
-    else if (text[i + 1] === ",") parts[last] += text[i++];
-    else parts.push("");
+    if (text[i] === "," && text[i + 1] !== ",") {
+      parts.push(part);
+      part = "";
+    } else {
+      part += text[i];
+      if (text[i] === ",") i++;
+    }
   }
-  return parts;
+  return [...parts, part];
 }
 
 describe("commaOptions", () => {

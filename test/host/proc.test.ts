@@ -12,7 +12,10 @@ describe("processStartTime", () => {
   });
 
   it("reads past a command's name that has spaces and parentheses", async () => {
-    const child = spawn(process.execPath, ["-e", "process.title = 'a) R 1 (b'; console.log(1); setInterval(() => {}, 1e6)"]);
+    const child = spawn(process.execPath, [
+      "-e",
+      "process.title = 'a) R 1 (b'; console.log(1); setInterval(() => {}, 1e6)",
+    ]);
     await once(child.stdout, "data");
     const name = await readFile(`/proc/${child.pid}/comm`, "latin1");
     const startTime = await processStartTime(child.pid ?? 0);

@@ -88,11 +88,12 @@ describe("qcow2VirtualSize", () => {
     expect(await qcow2VirtualSize(join(dir, "o"))).toBe(12_345_678_848);
   });
 
-  it.each([["nothing", ""], ["too little", "QFI\xfb"], ["something else", "x".repeat(200)]])(
-    "refuses a file with %s",
-    async (_, content) => {
-      await writeFile(join(dir, "f"), content, "latin1");
-      await expect(qcow2VirtualSize(join(dir, "f"))).rejects.toMatchObject({ code: "SUBSTRATE_CORRUPT" });
-    },
-  );
+  it.each([
+    ["nothing", ""],
+    ["too little", "QFI\xfb"],
+    ["something else", "x".repeat(200)],
+  ])("refuses a file with %s", async (_, content) => {
+    await writeFile(join(dir, "f"), content, "latin1");
+    await expect(qcow2VirtualSize(join(dir, "f"))).rejects.toMatchObject({ code: "SUBSTRATE_CORRUPT" });
+  });
 });

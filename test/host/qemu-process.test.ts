@@ -63,7 +63,9 @@ describe("a process", () => {
   });
 
   it("writes into a private log, of which the tail is kept", async () => {
-    await using process = await shell("i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done; echo the end >&2");
+    await using process = await shell(
+      "i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done; echo the end >&2",
+    );
     await process.exited;
     const tail = await process.stderrTail();
     expect(tail).toMatch(/the end$/);
@@ -102,14 +104,21 @@ describe("guard", () => {
   it.each(["QMP_CLOSED", "QMP_CONNECT", "GUEST_AGENT_CLOSED", "GUEST_HELPER_FAILED"] as const)(
     "prefers the process's end to %s, which it led to",
     async (code) => {
-      await using process = await shell("read x");
+      await using process = await shell("exec sleep 60");
       const closed = new VmSubstrateError(code, "the peer closed the connection");
       const guarded = process.guard("load", Promise.reject(closed));
-      process.exited.catch(() => {});
+      guarded.catch(() => {});
       await process.terminate();
       await expect(guarded).rejects.toMatchObject({ code: "QEMU_EXITED" });
     },
   );
+
+  it("prefers it also when the process's end was noticed first", async () => {
+    await using process = await shell("exit 1");
+    await process.exited;
+    const closed = new VmSubstrateError("QMP_CLOSED", "the peer closed the connection");
+    await expect(process.guard("load", Promise.reject(closed))).rejects.toMatchObject({ code: "QEMU_EXITED" });
+  });
 
   it("keeps a closed channel's error when the process lives on", async () => {
     await using process = await shell("sleep 60");

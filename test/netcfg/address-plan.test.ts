@@ -1,6 +1,7 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type AddressRequest, HostnamePattern, LeaseBook, planAddresses, Subnet } from "../../lib/netcfg/index.ts";
+import type { AddressRequest } from "../../lib/netcfg/address-plan.ts";
+import { HostnamePattern, LeaseBook, planAddresses, Subnet } from "../../lib/netcfg/index.ts";
 
 function request(hostname: string, subnet: string, addresses?: readonly string[]): AddressRequest {
   return { hostname: HostnamePattern.parse(hostname), subnet: Subnet.parse(subnet), addresses };
@@ -28,8 +29,10 @@ describe("planAddresses", () => {
   it("says what is in the way", () => {
     const leases = new LeaseBook();
     leases.lease("x", { hostname: "solo", address: "10.0.0.2", mac: "02:00:00:00:00:01" });
-    const plan = (count: number, ...parts: Parameters<typeof request>) => () =>
-      planAddresses(count, request(...parts), leases);
+    const plan =
+      (count: number, ...parts: Parameters<typeof request>) =>
+      () =>
+        planAddresses(count, request(...parts), leases);
     expect(plan(2, "other", "10.0.0.0/24")).toThrow(refused("LEASE_CONFLICT", { kind: "hostname" }));
     expect(plan(1, "solo", "10.0.0.0/24")).toThrow(refused("LEASE_CONFLICT", { kind: "hostname", value: "solo" }));
     expect(plan(1, "a", "10.0.0.0/24", ["10.0.0.2"])).toThrow(refused("LEASE_CONFLICT", { kind: "address" }));

@@ -108,8 +108,7 @@ describe("ResidentHelper", () => {
     await expect(answer).rejects.toMatchObject({ code: "GUEST_HELPER_FAILED" });
   });
 
-  // BUG: LineSocket is connected without codes of its own, so its errors blame the monitor.
-  it.fails("fails with a code of its own when the channel is closed already, or nobody is there", async () => {
+  it("fails with a code of its own when the channel is closed already, or nobody is there", async () => {
     await using server = await FakeServer.listen(new FakeHelper().protocol);
     const helper = await ResidentHelper.connect(server.path, OPTIONS);
     await helper[Symbol.asyncDispose]();

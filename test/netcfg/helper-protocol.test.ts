@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { isVmSubstrateError } from "../../lib/core/index.ts";
 import {
@@ -90,7 +90,8 @@ describe("decodeAnswer", () => {
     expect(() => decode("id1 error rm\x1b[2J 2")).toThrow(
       expect.objectContaining({ message: expect.stringMatching(/"\(unknown\)" \(errno 2\)/) }),
     );
-    for (const line of ["id1 error", "id1 error read", "id1 error read x y z"]) expect(() => decode(line)).toThrow(failed);
+    for (const line of ["id1 error", "id1 error read", "id1 error read x y z"])
+      expect(() => decode(line)).toThrow(failed);
   });
 
   it("survives any bytes: ignored, refused, or as many values as operations", () => {

@@ -1,12 +1,13 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { HostnamePattern, isHostname } from "../../lib/netcfg/index.ts";
+import { HostnamePattern } from "../../lib/netcfg/index.ts";
 
+const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const invalid = expect.objectContaining({ code: "INVALID_ARGUMENT" });
 
-describe("isHostname", () => {
-  it.each(["a", "0", "a-b", "a--b", "node-17", "x".repeat(63)])("takes %s", (name) => {
-    expect(isHostname(name)).toBe(true);
+describe("a hostname", () => {
+  it.each(["a", "0", "a-b", "a--b", "node-17", "x".repeat(63)])("may be %s", (name) => {
+    expect(HostnamePattern.parse(name).at(0)).toBe(name);
   });
 
   it.each([
@@ -33,8 +34,7 @@ describe("isHostname", () => {
     "\u0430",
     "x".repeat(64),
     "x".repeat(300),
-  ])("refuses %j", (name) => {
-    expect(isHostname(name)).toBe(false);
+  ])("may not be %j", (name) => {
     expect(() => HostnamePattern.parse(name)).toThrow(invalid);
   });
 });
@@ -72,7 +72,7 @@ describe("HostnamePattern", () => {
           expect(error).toEqual(invalid);
           return;
         }
-        expect(isHostname(pattern.at(index))).toBe(true);
+        expect(pattern.at(index)).toMatch(LABEL);
       }),
     );
   });

@@ -1,8 +1,8 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LeaseBook, type LeasedValues } from "../../lib/netcfg/index.ts";
-import { LEASE_KINDS } from "../../lib/netcfg/leases.ts";
 
+const LEASE_KINDS = ["hostname", "address", "mac"] as const;
 const VALUES: LeasedValues = { hostname: "a", address: "10.0.0.1", mac: "02:00:00:00:00:01" };
 
 describe("LeaseBook", () => {

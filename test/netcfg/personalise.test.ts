@@ -1,7 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { type HelperAnswer, type HelperChannel, newIdentity, personalise, setClock } from "../../lib/netcfg/index.ts";
-import { awaitCarrier } from "../../lib/netcfg/index.ts";
-import { encodeRequest, decodeAnswer, type HelperOperation } from "../../lib/netcfg/helper-protocol.ts";
+import {
+  decodeAnswer,
+  encodeRequest,
+  type HelperAnswer,
+  type HelperOperation,
+} from "../../lib/netcfg/helper-protocol.ts";
+import { awaitCarrier, type HelperChannel, newIdentity, personalise } from "../../lib/netcfg/index.ts";
 import { FakeHelper } from "../support/fake-helper.ts";
 import type { FakeScript } from "../support/fake-qemu-script.ts";
 
@@ -81,17 +85,7 @@ describe("personalise", () => {
     await personalise(channel, IDENTITY, TARGET, OPTIONS);
     expect(channel.requests).toHaveLength(2);
     expect(channel.requests[1]).toEqual(["clock"]);
-  });
-});
-
-describe("setClock", () => {
-  it("sets the clock to now", async () => {
-    const channel = new DirectHelper();
-    await setClock(channel, OPTIONS);
-    expect(channel.helper.received[0]).toMatch(/^id clock=\d{10}\.\d{9}$/);
-    await expect(setClock(new DirectHelper({ clockOffsetMs: 150 }), OPTIONS)).rejects.toMatchObject({
-      code: "IDENTITY_UNVERIFIED",
-    });
+    expect(channel.helper.received[1]).toMatch(/^id clock=\d{10}\.\d{9}$/);
   });
 });
 

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { isAddress, Subnet } from "../../lib/netcfg/index.ts";
 
@@ -51,8 +51,7 @@ describe("Subnet.parse", () => {
     expect(() => Subnet.parse("10.77.3.4/16")).toThrow(/host bits are set; the network is "10.77.0.0\/16"/);
   });
 
-  // BUG: what follows a second slash is dropped without a word.
-  it.fails("refuses a second slash", () => {
+  it("refuses a second slash", () => {
     expect(() => Subnet.parse("10.0.0.0/24/8")).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
   });
 

@@ -3,12 +3,13 @@ import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import type { FakeOrder, FakeReport, FakeScript, FakeStep } from "./fake-qemu-script.ts";
 
 /** What `--version` says, as lib/host reads it. */
 export const FAKE_QEMU = { version: "7.2.22", build: "7.2.22 (Debian 1:7.2+fake)" } as const;
 
-const PROGRAM = join(import.meta.dirname, "fake-qemu.ts");
+const PROGRAM = fileURLToPath(new URL("./fake-qemu.ts", import.meta.url));
 const COMPILE_CACHE = join(import.meta.dirname, "../../node_modules/.cache/fake-qemu");
 
 /** One started fake VM, as its test sees it. */
@@ -17,6 +18,8 @@ export class FakeVm {
   readonly argv: readonly string[];
   /** Steps that it got to, in order. */
   readonly steps: FakeStep[] = [];
+  /** The arguments of each `netdev_add`. */
+  readonly networks: Readonly<Record<string, unknown>>[] = [];
   readonly #socket: Socket;
 
   constructor(pid: number, argv: readonly string[], socket: Socket) {
@@ -101,6 +104,7 @@ export class FakeQemu implements AsyncDisposable {
           const index = this.vms.push(vm) - 1;
           vm.order({ script: this.script(index) });
         } else if (vm !== undefined) {
+          if (report.step === "join") vm.networks.push(report.args ?? {});
           this.#arrived(vm, report.step);
         }
       })

@@ -1,5 +1,5 @@
 /** The places at which a test can watch, hold or break a fake VM, in the order of an activation. */
-export const FAKE_STEPS = [
+const FAKE_STEPS = [
   /** The process runs; nothing listens yet. */
   "start",
   /** Somebody connected to the monitor; the greeting is next. */
@@ -16,6 +16,8 @@ export const FAKE_STEPS = [
   "personalise",
   /** `query-rx-filter` was received. */
   "rx-filter",
+  /** `netdev_add` was received. */
+  "join",
   /** `set_link` was received. */
   "link",
   /** A request that asks for the carrier reached the helper. */
@@ -27,8 +29,11 @@ export const FAKE_STEPS = [
 ] as const;
 export type FakeStep = (typeof FAKE_STEPS)[number];
 
-/** `hold` waits until the test lets it go on, `die` ends the process, `fail` answers with an error. */
-export type FakeAction = "hold" | "die" | "fail";
+/**
+ * `hold` waits until the test lets it go on, `die` ends the process, `fail` answers with an error. `hang-up`, for the agent
+ * only, is a `die` whose end of the channel is seen before that of the process.
+ */
+type FakeAction = "hold" | "die" | "fail" | "hang-up";
 
 /** What one fake VM does wrong. Everything else it does right. */
 export interface FakeScript {
@@ -43,6 +48,12 @@ export interface FakeScript {
 }
 
 /** From a fake VM to its test. */
-export type FakeReport = { readonly pid: number; readonly argv: readonly string[] } | { readonly step: FakeStep };
+export type FakeReport =
+  | { readonly pid: number; readonly argv: readonly string[] }
+  | {
+      readonly step: FakeStep;
+      /** The arguments of the command that is this step, where a test may want them. */
+      readonly args?: Readonly<Record<string, unknown>>;
+    };
 /** From a test to its fake VM: first the script, then leave to pass a held step. */
 export type FakeOrder = { readonly script: FakeScript } | { readonly pass: FakeStep };

@@ -17,6 +17,9 @@ const GREETING = `${JSON.stringify({ QMP: { version: VERSION, capabilities: ["oo
 const QCOW2_MAGIC = 0x514649fb;
 const SAVED_STATE = Buffer.from("QEVM fake device state\n");
 
+/** Long enough to be seen as two events, and shorter than lib/host waits for the second. */
+const HANG_UP_MS = 20;
+
 function quit(message: string): never {
   process.stderr.write(`qemu-system-x86_64: ${message}\n`);
   process.exit(1);
@@ -56,8 +59,8 @@ class Control {
   }
 
   /** Reports a step, and does there what the script wants. */
-  async reach(step: FakeStep): Promise<void> {
-    this.#socket.write(`${JSON.stringify({ step } satisfies FakeReport)}\n`);
+  async reach(step: FakeStep, args: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    this.#socket.write(`${JSON.stringify({ step, args } satisfies FakeReport)}\n`);
     switch (this.script.at?.[step]) {
       case "die":
         return quit(`the script ends me at ${step}`);
@@ -159,6 +162,11 @@ class Machine {
     let last = this.#hasRun.promise;
     return {
       onLine: (line) => {
+        if (this.#control.script.at?.agent === "hang-up") {
+          peer.destroy();
+          setTimeout(() => quit("the script ends me after hanging up"), HANG_UP_MS);
+          return;
+        }
         last = last.then(() => this.#control.reach("agent")).then(() => conversation.onLine(line));
       },
     };
@@ -220,6 +228,10 @@ class Machine {
       },
       stop: () => {
         this.#status = "paused";
+        return {};
+      },
+      netdev_add: async (args) => {
+        await this.#control.reach("join", args);
         return {};
       },
       set_link: async ({ up }) => {

@@ -1,13 +1,7 @@
 import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
 import { cpuModelFor, createOverlay, ensurePrivateDir, type Paths } from "../../lib/host/index.ts";
-import {
-  deviceArguments,
-  type GuestProfile,
-  type Recipe,
-  MACHINE_TYPE,
-  type Manifest,
-  machineConfig,
-} from "../../lib/substrate/index.ts";
+import type { GuestProfile, Manifest, Recipe } from "../../lib/substrate/index.ts";
+import { deviceArguments, MACHINE_TYPE, machineConfig } from "../../lib/substrate/machine.ts";
 import { serializeManifest } from "../../lib/substrate/manifest.ts";
 import { digestFile } from "../../lib/substrate/sparse-file.ts";
 import { FAKE_QEMU } from "./fake-qemu-control.ts";
@@ -81,7 +75,7 @@ export async function rewrite(file: string, content: string | Uint8Array): Promi
   await writeFile(file, content, { mode: 0o400 });
 }
 
-export function fakeDevices(paths: Paths): string[] {
+function fakeDevices(paths: Paths): string[] {
   const config = machineConfig({
     id: "devices",
     uuid: "00000000-0000-0000-0000-000000000000",
@@ -91,7 +85,6 @@ export function fakeDevices(paths: Paths): string[] {
     paths: paths.vm("devices"),
     ram: { file: "/ram", share: true },
     disk: { file: "/disk" },
-    netdev: { type: "isolated" },
   });
   return deviceArguments(config);
 }

@@ -1,0 +1,77 @@
+import type { DockedClone } from "../clone/index.ts";
+import { VmSubstrateError } from "../core/index.ts";
+import type { LoadedSubstrate } from "../substrate/index.ts";
+import { Dock, type DockDependencies, type DockTarget } from "./dock.ts";
+import type { DockStatus } from "./options.ts";
+
+/** The docks of a pool, one for a substrate. */
+export class Docks implements AsyncDisposable {
+  readonly #deps: Omit<DockDependencies, "idle">;
+  readonly #docks = new Map<string, Dock>();
+  readonly #whenIdle: (() => void)[] = [];
+  #claims = 0;
+
+  constructor(deps: Omit<DockDependencies, "idle">) {
+    this.#deps = deps;
+  }
+
+  get statuses(): DockStatus[] {
+    return [...this.#docks.values()].map((dock) => dock.status);
+  }
+
+  /** Sets the target of a substrate's dock, making the dock where there is none. */
+  set(substrate: LoadedSubstrate, target: DockTarget): DockStatus {
+    const { name } = substrate.manifest;
+    const known = this.#docks.get(name);
+    known?.setTarget(target);
+    const dock = known ?? new Dock(substrate, target, { ...this.#deps, idle: () => this.#idle() });
+    this.#docks.set(name, dock);
+    return dock.status;
+  }
+
+  /** @throws VmSubstrateError INVALID_ARGUMENT when there is no such dock or it is never that deep, TIMEOUT, ABORTED, POOL_CLOSED */
+  async awaitReady(name: string, count: number, timeoutMs: number, signal: AbortSignal): Promise<DockStatus> {
+    const dock = this.#docks.get(name);
+    if (dock === undefined || dock.status.max < count) {
+      const problem = dock === undefined ? "there is no dock" : `its dock holds at most ${dock.status.max}`;
+      throw new VmSubstrateError("INVALID_ARGUMENT", `docked: ${count} of "${name}": ${problem}; see pool.dock`);
+    }
+    await dock.awaitReady(count, timeoutMs, signal);
+    return dock.status;
+  }
+
+  /** Up to `count` ready clones of exactly this version. */
+  take(substrate: LoadedSubstrate, count: number): DockedClone[] {
+    const dock = this.#docks.get(substrate.manifest.name);
+    return dock?.substrate === substrate ? dock.take(count) : [];
+  }
+
+  /** After a new version was built: its clones instead of the old one's. */
+  async renew(substrate: LoadedSubstrate): Promise<void> {
+    const { name } = substrate.manifest;
+    const old = this.#docks.get(name);
+    if (old === undefined || old.substrate === substrate) return;
+    this.#docks.delete(name);
+    this.set(substrate, old.status);
+    await old[Symbol.asyncDispose]();
+  }
+
+  /** While the returned object lives, no dock starts a clone: refilling never slows a claim down. */
+  claiming(): Disposable {
+    this.#claims++;
+    return {
+      [Symbol.dispose]: () => {
+        this.#claims--;
+        if (this.#claims === 0) for (const resume of this.#whenIdle.splice(0)) resume();
+      },
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#docks.values()].map((dock) => dock[Symbol.asyncDispose]()));
+  }
+
+  #idle(): Promise<void> {
+    return this.#claims === 0 ? Promise.resolve() : new Promise((resolve) => this.#whenIdle.push(resolve));
+  }
+}

@@ -7,7 +7,7 @@ const HOSTNAME_MAX_CHARS = 63;
 const LABEL = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
 const PLACEHOLDER = "{index}";
 
-export function isHostname(text: string): boolean {
+function isHostname(text: string): boolean {
   return text.length <= HOSTNAME_MAX_CHARS && LABEL.test(text);
 }
 

@@ -1,6 +1,6 @@
 import { VmSubstrateError } from "../core/index.ts";
 
-export const LEASE_KINDS = ["hostname", "address", "mac"] as const;
+const LEASE_KINDS = ["hostname", "address", "mac"] as const;
 export type LeaseKind = (typeof LEASE_KINDS)[number];
 
 /** The values of one VM's identity that no other VM may have at the same time. */

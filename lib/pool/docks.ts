@@ -56,15 +56,15 @@ export class Docks implements AsyncDisposable {
     await old[Symbol.asyncDispose]();
   }
 
-  /** While the returned object lives, no dock starts a clone: refilling never slows a claim down. */
-  claiming(): Disposable {
+  /** Runs a claim. Meanwhile no dock starts a clone: refilling never slows a claim down. */
+  async undisturbed<T>(claim: () => Promise<T>): Promise<T> {
     this.#claims++;
-    return {
-      [Symbol.dispose]: () => {
-        this.#claims--;
-        if (this.#claims === 0) for (const resume of this.#whenIdle.splice(0)) resume();
-      },
-    };
+    try {
+      return await claim();
+    } finally {
+      this.#claims--;
+      if (this.#claims === 0) for (const resume of this.#whenIdle.splice(0)) resume();
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -214,9 +214,10 @@ export class Pool implements AsyncDisposable {
    *   ADDRESS_OUTSIDE_SUBNET, INSUFFICIENT_*, IDENTITY_UNVERIFIED, GUEST_*, QEMU_EXITED, TIMEOUT, ABORTED, POOL_CLOSED
    */
   async activate(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<Vm[]> {
-    using _claim = this.#docks.claiming();
-    return await this.#make("activate", count, spec, options, ({ plan, substrate, activation }) =>
-      activateClone(plan, substrate, activation, this.#dependencies()),
+    return this.#docks.undisturbed(() =>
+      this.#make("activate", count, spec, options, ({ plan, substrate, activation }) =>
+        activateClone(plan, substrate, activation, this.#dependencies()),
+      ),
     );
   }
 

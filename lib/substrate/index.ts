@@ -1,7 +1,7 @@
 export { type BuildResult, buildSubstrate } from "./build.ts";
 export { Catalog, type Substrate } from "./catalog.ts";
 export { LoadedSubstrate } from "./loaded-substrate.ts";
-export { deviceArguments, MACHINE_TYPE, machineConfig } from "./machine.ts";
+export { machineConfig } from "./machine.ts";
 export type { Manifest } from "./manifest.ts";
 export { prepareGuest } from "./prepared-guest.ts";
 export { type BuildProgress, progressReporter } from "./progress.ts";

@@ -73,7 +73,7 @@ export class Vm implements AsyncDisposable {
   readonly #clone: RestoredClone;
   readonly #releaseLeases: () => void;
   readonly #events = new Events<VmEvents>();
-  #agent: Promise<GuestAgent>;
+  #agent: Promise<GuestAgent> | undefined;
   #state: VmState = "running";
   #gone: Promise<void> | undefined;
 
@@ -162,7 +162,8 @@ export class Vm implements AsyncDisposable {
   async #onExit(cause: ExitCause): Promise<void> {
     if (this.#state !== "running") return;
     this.#state = "failed";
-    await this.#dispose();
+    // Listeners hear of the end even when something of it could not be removed; the next opening clears that.
+    await this.#dispose().catch(() => {});
     this.#events.emit("exit", cause);
   }
 
@@ -179,8 +180,8 @@ export class Vm implements AsyncDisposable {
 
   async #withAgent<T>(what: string, work: (agent: GuestAgent) => Promise<T>): Promise<T> {
     this.#requireRunning(what);
-    const agent = await this.#agent;
     try {
+      const agent = await this.#connectedAgent();
       return await this.#clone.instance.process.guard(what, work(agent));
     } catch (error) {
       // The channel ends with the process: the VM's end is then the better explanation.
@@ -198,13 +199,23 @@ export class Vm implements AsyncDisposable {
     return new VmSubstrateError("VM_GONE", message, { cause, details: { id: this.id, state: this.#state } });
   }
 
-  /** A guest that says too much loses its agent channel, not its VM: the next call finds a new one. */
+  /** A guest that says too much loses its agent channel, not its VM: the next call makes a new one. */
   #adopt(agent: GuestAgent): void {
     agent.events.once("close", () => {
-      if (this.#state !== "running") return;
-      const reconnected = GuestAgent.connect(this.#clone.instance.paths.agent, { timeoutMs: RECONNECT_TIMEOUT_MS });
-      reconnected.then((next) => this.#adopt(next)).catch(() => {});
-      this.#agent = reconnected;
+      this.#agent = undefined;
     });
+  }
+
+  #connectedAgent(): Promise<GuestAgent> {
+    if (this.#agent !== undefined) return this.#agent;
+    const connecting = GuestAgent.connect(this.#clone.instance.paths.agent, { timeoutMs: RECONNECT_TIMEOUT_MS });
+    this.#agent = connecting;
+    connecting.then(
+      (agent) => this.#adopt(agent),
+      () => {
+        this.#agent = undefined;
+      },
+    );
+    return connecting;
   }
 }

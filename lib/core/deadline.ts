@@ -49,21 +49,27 @@ export async function withDeadline<T>(options: DeadlineOptions, work: (signal: A
  * As `withDeadline`, for work that undoes itself: its signal fires in time, but the result waits until `work` has
  * settled, so that nothing is left when the caller hears of it.
  *
+ * @param undo for a result that came too late to be handed out
  * @throws VmSubstrateError the timeout's or abort's error when the signal fired, else whatever `work` throws
  */
 export async function withDeadlineAndUndo<T>(
   options: DeadlineOptions,
   work: (signal: AbortSignal) => Promise<T>,
+  undo: (result: T) => Promise<void>,
 ): Promise<T> {
-  let settled: Promise<unknown> = Promise.resolve();
+  let working: Promise<T> | undefined;
   try {
     return await withDeadline(options, (signal) => {
-      const working = work(signal);
-      settled = working.catch(() => {});
+      working = work(signal);
       return working;
     });
-  } finally {
-    await settled;
+  } catch (error) {
+    const late = await working?.then(
+      (result) => ({ result }),
+      () => undefined,
+    );
+    if (late !== undefined) await undo(late.result);
+    throw error;
   }
 }
 

@@ -1,6 +1,6 @@
 export { cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
 export { type DoctorCheck, type DoctorOptions, doctor } from "./doctor.ts";
-export { requireMemory, requireSharedMemory } from "./headroom.ts";
+export { requireMemory, requireSharedMemory, sharedMemory } from "./headroom.ts";
 export { killOrphans } from "./orphans.ts";
 export { type Directories, Paths, type RecipePaths, type SubstratePaths, socketPath, type VmPaths } from "./paths.ts";
 export { ensurePrivateDir } from "./private-dir.ts";

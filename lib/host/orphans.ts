@@ -1,4 +1,4 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { processStartTime } from "./proc.ts";
 
@@ -19,14 +19,27 @@ export async function killOrphans(stateDir: string): Promise<number[]> {
     const startTime = await processStartTime(pid);
     if (startTime === undefined || !(await isOurs(pid, stateDir))) continue;
     if ((await processStartTime(pid)) !== startTime) continue;
-    process.kill(pid, "SIGKILL");
+    if (!kill(pid)) continue;
     killed.push(pid);
     await untilGone(pid, startTime);
   }
   return killed;
 }
 
+/** @returns false when it has ended meanwhile */
+function kill(pid: number): boolean {
+  try {
+    return process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ESRCH") return false;
+    throw error;
+  }
+}
+
 async function isOurs(pid: number, stateDir: string): Promise<boolean> {
+  // Anybody can name our files in a command line of theirs.
+  const owner = await stat(`/proc/${pid}`).catch(() => undefined);
+  if (owner?.uid !== process.getuid?.()) return false;
   const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
   const args = commandLine.split("\0");
   const inJson = JSON.stringify(`${stateDir}/`).slice(0, -1); // as a path begins in QEMU's JSON arguments

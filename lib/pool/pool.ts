@@ -1,5 +1,6 @@
 import { rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
+import type { z } from "zod";
 import {
   type ActivateOptions,
   activateClone,
@@ -25,6 +26,7 @@ import {
   Paths,
   type QemuBinary,
   requireMemory,
+  sharedMemory,
 } from "../host/index.ts";
 import { Fabrics, HostnamePattern, LeaseBook, planAddresses } from "../netcfg/index.ts";
 import { OwnerLock } from "../store/index.ts";
@@ -55,6 +57,22 @@ import { type SubstrateInfo, substrateInfo } from "./substrate-info.ts";
 
 /** Private memory that a running clone comes to, for admission; measured Pss is in docs/SPECIFICATION.md. */
 const CLONE_MEMORY_BYTES = 64 * MIB;
+
+/** One call that makes VMs, validated. */
+interface Making {
+  readonly what: string;
+  readonly count: number;
+  readonly spec: z.output<typeof activateSpecSchema>;
+  readonly startedAt: number;
+  readonly signal: AbortSignal;
+}
+
+/** How one VM is made: by claiming or cloning, or by booting. */
+type Start = (parts: {
+  readonly plan: ClonePlan;
+  readonly substrate: LoadedSubstrate;
+  readonly activation: ActivateOptions;
+}) => Promise<Vm>;
 
 /**
  * The substrates of one state directory and the VMs made of them. One process owns a state directory at a time.
@@ -113,7 +131,8 @@ export class Pool implements AsyncDisposable {
   /**
    * Opens a state directory, making it where it is missing, and clears away what a killed owner left.
    *
-   * @throws VmSubstrateError INVALID_ARGUMENT, STATE_DIR_LOCKED, UNSAFE_DIRECTORY, QEMU_MISSING, QEMU_UNSUPPORTED, PATH_TOO_LONG
+   * @throws VmSubstrateError INVALID_ARGUMENT, STATE_DIR_LOCKED, UNSAFE_DIRECTORY, QEMU_MISSING, QEMU_UNSUPPORTED, PATH_TOO_LONG,
+   *   INSUFFICIENT_SHARED_MEMORY when there is no such directory
    */
   static async open(options: PoolOptions = {}): Promise<Pool> {
     const { logger = silentLogger, ...plain } = options;
@@ -121,6 +140,8 @@ export class Pool implements AsyncDisposable {
     const qemu = await identifyQemu(valid.qemu);
     const paths = new Paths(valid);
     paths.vm("x".repeat(12)); // a runtime directory too deep for a socket is refused now, not at the first VM
+    const { isTmpfs } = await sharedMemory(paths.sharedMemoryRoot);
+    if (!isTmpfs) logger.warn({ dir: paths.sharedMemoryRoot }, "not a tmpfs: RAM files there are as slow as its disk");
     await using undo = new AsyncDisposableStack();
     for (const dir of [paths.stateDir, paths.runtimeDir, paths.sharedMemoryDir]) await ensurePrivateDir(dir);
     undo.use(OwnerLock.acquire(paths.ownerLock, paths.stateDir));
@@ -242,9 +263,12 @@ export class Pool implements AsyncDisposable {
       this.#closing.abort(new VmSubstrateError("POOL_CLOSED", "the pool was closed meanwhile"));
       await Promise.allSettled(this.#calls);
       await this.#docks[Symbol.asyncDispose]();
-      await Promise.all(this.vms.map((vm) => vm.release()));
-      await this.#loaded[Symbol.asyncDispose]();
-      await this.#owned.disposeAsync();
+      // A stack, so that what fails to end does not keep the rest: least of all the owner's lock.
+      await using ending = new AsyncDisposableStack();
+      ending.use(this.#owned);
+      ending.use(this.#loaded);
+      ending.use(this.#docks);
+      ending.defer(() => releaseAll(this.vms));
     })();
     await this.#closed;
   }
@@ -253,56 +277,59 @@ export class Pool implements AsyncDisposable {
     await this.close();
   }
 
-  async #make(
-    what: string,
-    countGiven: number,
-    specGiven: ActivateSpec,
-    options: CallOptions,
-    start: (parts: { plan: ClonePlan; substrate: LoadedSubstrate; activation: ActivateOptions }) => Promise<Vm>,
-  ): Promise<Vm[]> {
+  async #make(what: string, count: number, spec: ActivateSpec, options: CallOptions, start: Start): Promise<Vm[]> {
     const startedAt = performance.now();
-    const count = validate(countSchema, countGiven, `${what}: count`);
-    const spec = validate(activateSpecSchema, specGiven, what);
+    const validCount = validate(countSchema, count, `${what}: count`);
+    const validSpec = validate(activateSpecSchema, spec, what);
     validate(callOptionsSchema, options, what);
-    const hostname = spec.hostname ?? HostnamePattern.parse(`${spec.substrate}-{index}`);
-    const { subnet, addresses, fabric } = spec.network;
+    const { timeoutMs } = validSpec;
     return this.#call(options.signal, (callSignal) =>
-      withDeadlineAndUndo({ what, timeoutMs: spec.timeoutMs, signal: callSignal }, async (signal) => {
-        const substrate = await this.#loaded.get(spec.substrate);
-        await requireMemory(count * CLONE_MEMORY_BYTES, `${what} of ${count} VMs`);
-        // Planned and leased in one turn of the event loop: no other call can take the same values in between.
-        const values = planAddresses(count, { hostname, subnet, addresses }, this.#leases);
-        const docked = what === "activate" && spec.channel === "helper" ? this.#docks.take(substrate, count) : [];
-        const ids = docked.map(({ id }) => id);
-        const plans = planClones(values, subnet.prefixLength, this.#fabrics.of(fabric, subnet), ids);
-        for (const { id, identity } of plans) this.#leases.lease(id, identity);
-        const plannedAt = performance.now();
-        try {
-          const startOne = async (plan: ClonePlan, one: AbortSignal) => {
-            const releaseLeases = () => this.#forget(plan.id);
-            const mine = docked.find(({ id }) => id === plan.id);
-            const activation = {
-              channel: spec.channel,
-              docked: mine,
-              startedAt,
-              plannedAt,
-              signal: one,
-              releaseLeases,
-            };
-            const vm = await start({ plan, substrate, activation });
-            if (vm.state === "running") this.#vms.set(vm.id, vm);
-            return vm;
-          };
-          const vms = await allOrNothing(plans, this.#parallelStarts, signal, startOne, (vm) => vm.release());
-          return await this.#allRunning(vms);
-        } catch (error) {
-          // Also those whose turn never came: a clone that was promised once does not go back.
-          await Promise.allSettled(docked.map((clone) => clone[Symbol.asyncDispose]()));
-          for (const { id } of plans) this.#forget(id);
-          throw error;
-        }
-      }),
+      withDeadlineAndUndo(
+        { what, timeoutMs, signal: callSignal },
+        (signal) => this.#makeAll({ what, count: validCount, spec: validSpec, startedAt, signal }, start),
+        releaseAll,
+      ),
     );
+  }
+
+  async #makeAll(call: Making, start: Start): Promise<Vm[]> {
+    const { what, count, spec, startedAt, signal } = call;
+    const { subnet, addresses, fabric } = spec.network;
+    const hostname = spec.hostname ?? HostnamePattern.parse(`${spec.substrate}-{index}`);
+    const substrate = await this.#loaded.get(spec.substrate);
+    await requireMemory(count * CLONE_MEMORY_BYTES, `${what} of ${count} VMs`);
+    signal.throwIfAborted();
+
+    // Planned, leased and claimed in one turn of the event loop: no other call can take the same in between.
+    const values = planAddresses(count, { hostname, subnet, addresses }, this.#leases);
+    const docked = what === "activate" && spec.channel === "helper" ? this.#docks.take(substrate, count) : [];
+    const ids = docked.map(({ id }) => id);
+    const plans = planClones(values, subnet.prefixLength, this.#fabrics.of(fabric, subnet), ids);
+    for (const { id, identity } of plans) this.#leases.lease(id, identity);
+    const plannedAt = performance.now();
+
+    const startOne = async (plan: ClonePlan, one: AbortSignal) => {
+      const activation: ActivateOptions = {
+        channel: spec.channel,
+        docked: docked.find(({ id }) => id === plan.id),
+        startedAt,
+        plannedAt,
+        signal: one,
+        releaseLeases: () => this.#forget(plan.id),
+      };
+      const vm = await start({ plan, substrate, activation });
+      if (vm.state === "running") this.#vms.set(vm.id, vm);
+      return vm;
+    };
+    try {
+      const vms = await allOrNothing(plans, this.#parallelStarts, signal, startOne, (vm) => vm.release());
+      return await this.#allRunning(vms);
+    } catch (error) {
+      // Also those whose turn never came: a clone that was promised once does not go back.
+      await Promise.allSettled(docked.map((clone) => clone[Symbol.asyncDispose]()));
+      for (const { id } of plans) this.#forget(id);
+      throw error;
+    }
   }
 
   /** The first may have ended while the last was still being made. */
@@ -342,4 +369,9 @@ export class Pool implements AsyncDisposable {
   #requireOpen(): void {
     if (this.#closed !== undefined) throw new VmSubstrateError("POOL_CLOSED", "the pool is closed; open it again");
   }
+}
+
+async function releaseAll(vms: readonly Vm[]): Promise<void> {
+  const released = await Promise.allSettled(vms.map((vm) => vm.release()));
+  for (const one of released) if (one.status === "rejected") throw one.reason;
 }

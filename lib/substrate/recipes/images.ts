@@ -1,4 +1,4 @@
-import { readdir, rm } from "node:fs/promises";
+import { readdir, rm, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { runTool } from "../../host/index.ts";
 
@@ -13,7 +13,11 @@ export async function ext4Image(root: string, qcow2: string, sizeMiB: number, si
   await runTool(["mke2fs", "-q", "-t", "ext4", ...features, "-d", root, raw, `${sizeMiB}M`], options);
   // mke2fs takes owners from the folder; made by an ordinary user they are that user's.
   if (process.getuid?.() !== 0) {
-    await runTool(["debugfs", "-w", "-f", "/dev/stdin", raw], { ...options, stdin: await ownedByRoot(root) });
+    // A file, because debugfs opens its commands by name and Node's stdin is a socket, which cannot be opened.
+    const commands = `${qcow2}.debugfs`;
+    await writeFile(commands, await ownedByRoot(root));
+    await runTool(["debugfs", "-w", "-f", commands, raw], options);
+    await rm(commands);
   }
   await runTool(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, qcow2], options);
   await rm(raw);

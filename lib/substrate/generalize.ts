@@ -1,5 +1,6 @@
+import { randomBytes } from "node:crypto";
 import { posix } from "node:path";
-import { VmSubstrateError } from "../core/index.ts";
+import { KIB, VmSubstrateError } from "../core/index.ts";
 import type { HelperOperation } from "../netcfg/index.ts";
 import { guestExec, readGuestFile, writeGuestFile } from "../qmp/index.ts";
 import type { GuestChannels } from "./ready.ts";
@@ -8,7 +9,7 @@ import type { GuestProfile } from "./recipe.ts";
 const NEUTRAL_HOSTNAME = "localhost";
 /** Kept free of the scrub, so that the guest's own programs are not killed for memory. */
 const SCRUB_KEEP_KIB = 4096;
-const KIB = 1024;
+const WARM_ENTROPY_LENGTH = 32;
 
 export interface StepOptions {
   readonly timeoutMs: number;
@@ -44,22 +45,17 @@ export async function usedMemoryBytes(guest: GuestChannels, options: StepOptions
  * them from the disk or fault them in.
  */
 async function warm(guest: GuestChannels, profile: GuestProfile, options: StepOptions): Promise<void> {
+  const file = (path: string, mode: string, content: string): HelperOperation => ({
+    name: "file",
+    value: `${path},${mode},${Buffer.from(content).toString("base64")}`,
+  });
   const operations: HelperOperation[] = [
     { name: "clock", value: "" },
     { name: "hostname", value: NEUTRAL_HOSTNAME },
-    { name: "entropy", value: Buffer.alloc(32, 7).toString("base64") },
-    ...["/etc/hostname", "/etc/hosts"].map(
-      (path): HelperOperation => ({
-        name: "file",
-        value: `${path},644,${Buffer.from("127.0.0.1 localhost\n").toString("base64")}`,
-      }),
-    ),
-    ...profile.generalize.truncate.map(
-      (path): HelperOperation => ({
-        name: "file",
-        value: `${path},${path === profile.sshHostKey.path ? "600" : "444"},`,
-      }),
-    ),
+    { name: "entropy", value: randomBytes(WARM_ENTROPY_LENGTH).toString("base64") },
+    file("/etc/hostname", "644", `${NEUTRAL_HOSTNAME}\n`),
+    file("/etc/hosts", "644", `127.0.0.1 ${NEUTRAL_HOSTNAME}\n`),
+    ...profile.generalize.truncate.map((path) => file(path, path === profile.sshHostKey.path ? "600" : "444", "")),
     { name: "carrier", value: `${profile.interface},0` },
   ];
   await guest.helper.request(operations, options);

@@ -12,7 +12,7 @@ import { modulesInLoadOrder } from "./kernel-modules.ts";
 const KERNEL_METAPACKAGE = "linux-image-cloud-amd64";
 const PACKAGES = ["busybox-static", "dropbear-bin", "qemu-guest-agent"];
 const PROGRAMS = ["usr/sbin/qemu-ga", "usr/sbin/dropbear", "usr/bin/dropbearkey", "usr/bin/dbclient"];
-const MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "virtio_balloon"];
+const MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "virtio_net"];
 const GUEST_FILES = ["helper/helper.c", "mini/initramfs-init", "mini/inittab", "mini/boot"];
 const HOST_KEY = "/etc/dropbear/dropbear_ed25519_host_key";
 const DISK_SIZE_MIB = 256;

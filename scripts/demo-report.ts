@@ -34,9 +34,9 @@ const STYLES: Readonly<Record<Phase, { readonly glyph: string; readonly color: P
   overlay: { glyph: "▒", color: "yellow" },
   spawn: { glyph: "█", color: "blue" },
   load: { glyph: "▓", color: "cyan" },
-  personalise: { glyph: "█", color: "green" },
-  verify: { glyph: "▒", color: "magenta" },
-  link: { glyph: "▓", color: "white" },
+  personalise: { glyph: "#", color: "green" },
+  verify: { glyph: "=", color: "magenta" },
+  link: { glyph: "+", color: "white" },
 };
 
 /** The demo's result for a person: who the VMs are, and where the time went. */
@@ -72,7 +72,7 @@ export function printResult(result: DemoResult, stream: NodeJS.WriteStream): voi
   );
   say();
   say(
-    `${vms.length} VMs in ${Math.round(result.activateMs)} ms. One cold boot of the same disk: ${Math.round(coldBootMs)} ms, ${paint("bold", `${result.ratio.toFixed(1)} times`)} one activation.`,
+    `${vms.length} VMs in ${Math.round(result.activateMs)} ms. One cold boot of the same disk: ${Math.round(coldBootMs)} ms, ${paint("bold", `${result.ratio.toFixed(1)} times`)} one activation (its wait for a processor not counted).`,
   );
   say(`${verdict(result.unique)} hostname, address, MAC, machine-id, SSH host key and /dev/urandom all differ`);
   say(`${verdict(result.reachable)} every VM reaches every other`);

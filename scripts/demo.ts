@@ -12,17 +12,19 @@ const HELP = `scripts/demo: a substrate from Debian's packages, cloned into pers
   --help     this text
 
 Nothing keeps running and nothing stays in memory; the substrate itself is kept, so the next run starts at once.
-Exit status: 0, or 1 when something failed or the VMs were not all different and reachable; 130 after Ctrl-C.`;
+Exit status: 0, or 1 when something failed or the VMs were not all different and reachable; 2 for wrong
+arguments; 130 after Ctrl-C.`;
 
 const SUBSTRATE = "mini";
 const RANDOM_BYTES = 16;
+/** As many as the demo's subnet has host addresses. */
+const MAX_COUNT = 254;
 
 let interrupts = 0;
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: { count: { type: "string", default: "4" }, json: { type: "boolean" }, help: { type: "boolean" } },
-  });
+  const values = commandLine();
+  if (values === undefined) return 2;
   if (values.help) {
     console.log(HELP);
     return 0;
@@ -31,7 +33,7 @@ async function main(): Promise<number> {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop(stopping));
   using status = new StatusLine(process.stderr);
   try {
-    const result = await runDemo(Number(values.count), stopping.signal, status);
+    const result = await runDemo(values.count, stopping.signal, status);
     status.clear();
     if (values.json) console.log(JSON.stringify(result));
     else printResult(result, process.stdout);
@@ -45,6 +47,23 @@ async function main(): Promise<number> {
     if (!isVmSubstrateError(error)) throw error;
     console.error(`${error.code}: ${error.message}`);
     return 1;
+  }
+}
+
+/** @returns undefined when it is wrong, which has been said then */
+function commandLine() {
+  try {
+    const { values } = parseArgs({
+      options: { count: { type: "string", default: "4" }, json: { type: "boolean" }, help: { type: "boolean" } },
+    });
+    const count = Number(values.count);
+    if (!Number.isInteger(count) || count < 1 || count > MAX_COUNT) {
+      throw new Error(`--count ${values.count}: expected a whole number from 1 to ${MAX_COUNT}`);
+    }
+    return { ...values, count };
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\n\n${HELP}`);
+    return undefined;
   }
 }
 

@@ -56,9 +56,12 @@ export async function coldBoot(
   const connect = { timeoutMs: CONNECT_TIMEOUT_MS, signal };
   const agent = undo.use(await GuestAgent.connect(paths.agent, connect));
   const helper = undo.use(await ResidentHelper.connect(paths.helper, connect));
-  await awaitReady(manifest.guest.ready, { agent, helper }, { timeoutMs: READY_TIMEOUT_MS, signal });
-  clock.mark("load");
-  await giveIdentity(instance, helper, plan, manifest.guest, clock, signal);
+  const booting = async () => {
+    await awaitReady(manifest.guest.ready, { agent, helper }, { timeoutMs: READY_TIMEOUT_MS, signal });
+    clock.mark("load");
+    await giveIdentity(instance, helper, plan, manifest.guest, clock, signal);
+  };
+  await instance.process.guard("boot", booting());
 
   const owned = undo.move();
   return new Vm({

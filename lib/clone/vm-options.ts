@@ -28,9 +28,13 @@ const MAX_READ_BYTES = 1024 * MIB;
 const timeoutMs = z.int().min(1).max(MAX_TIMEOUT_MS).default(DEFAULT_TIMEOUT_MS);
 const common = { signal: signalSchema.optional(), timeoutMs };
 
+export const argvSchema = z.array(z.string());
+export const pathSchema = z.string().min(1);
+export const contentSchema = z.union([z.string(), z.instanceof(Uint8Array)]);
+
 export const execOptionsSchema = z.strictObject({
   ...common,
-  stdin: z.union([z.string(), z.instanceof(Uint8Array)]).optional(),
+  stdin: contentSchema.optional(),
   env: z.record(z.string(), z.string()).optional(),
 });
 export const fileOptionsSchema = z.strictObject(common);

@@ -12,10 +12,13 @@ import { GuestAgent, guestExec, readGuestFile, writeGuestFile } from "../qmp/ind
 import type { RestoredClone } from "./launch.ts";
 import type { Timings } from "./phases.ts";
 import {
+  argvSchema,
+  contentSchema,
   type ExecOptions,
   execOptionsSchema,
   type FileOptions,
   fileOptionsSchema,
+  pathSchema,
   type ReadFileOptions,
   readFileOptionsSchema,
 } from "./vm-options.ts";
@@ -114,14 +117,16 @@ export class Vm implements AsyncDisposable {
    *   GUEST_AGENT_*, ABORTED
    */
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
+    const program = validate(argvSchema, argv, "exec: argv");
     const valid = validate(execOptionsSchema, options, "exec");
-    const { stdout, stderr, ...rest } = await this.#withAgent("exec", (agent) => guestExec(agent, argv, valid));
+    const { stdout, stderr, ...rest } = await this.#withAgent("exec", (agent) => guestExec(agent, program, valid));
     const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
     return { ...rest, stdout: text(stdout), stderr: text(stderr), stdoutBytes: stdout, stderrBytes: stderr };
   }
 
   /** @throws VmSubstrateError VM_GONE, INVALID_ARGUMENT, GUEST_COMMAND_FAILED, GUEST_AGENT_*, TIMEOUT, ABORTED */
   async readFile(path: string, options: ReadFileOptions = {}): Promise<Uint8Array> {
+    validate(pathSchema, path, "readFile: path");
     const { maxBytes, ...within } = validate(readFileOptionsSchema, options, "readFile");
     return this.#withAgent("readFile", (agent) =>
       withDeadline({ what: `read of ${path}`, ...within }, (signal) =>
@@ -132,6 +137,8 @@ export class Vm implements AsyncDisposable {
 
   /** Replaces the file's content. @throws VmSubstrateError as `readFile` */
   async writeFile(path: string, content: string | Uint8Array, options: FileOptions = {}): Promise<void> {
+    validate(pathSchema, path, "writeFile: path");
+    validate(contentSchema, content, "writeFile: content");
     const within = validate(fileOptionsSchema, options, "writeFile");
     await this.#withAgent("writeFile", (agent) =>
       withDeadline({ what: `write of ${path}`, ...within }, (signal) =>
@@ -148,11 +155,10 @@ export class Vm implements AsyncDisposable {
 
   /** Ends the VM and gives back all it held. Idempotent; resolves when nothing of it is left. */
   async release(): Promise<void> {
-    if (this.#state === "running") {
-      this.#state = "released";
-      this.#events.emit("released");
-    }
+    const first = this.#state === "running";
+    if (first) this.#state = "released";
     await this.#dispose();
+    if (first) this.#announce(() => this.#events.emit("released"));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -164,7 +170,16 @@ export class Vm implements AsyncDisposable {
     this.#state = "failed";
     // Listeners hear of the end even when something of it could not be removed; the next opening clears that.
     await this.#dispose().catch(() => {});
-    this.#events.emit("exit", cause);
+    this.#announce(() => this.#events.emit("exit", cause));
+  }
+
+  /** A listener that throws is its owner's mistake, and must not become this VM's. */
+  #announce(emit: () => void): void {
+    try {
+      emit();
+    } catch (error) {
+      process.emitWarning(error instanceof Error ? error : String(error));
+    }
   }
 
   #dispose(): Promise<void> {

@@ -76,7 +76,7 @@ export class Paths {
     return substratePaths(join(this.substrates, `.${name}-${buildId}`));
   }
   /** The mapped copy of a substrate's RAM. */
-  dockedRam(name: string, version: number): string {
+  loadedRam(name: string, version: number): string {
     return join(this.sharedMemoryDir, `${name}-${version}.ram`);
   }
   buildRam(buildId: string): string {

@@ -33,7 +33,7 @@ export class QemuInstance implements AsyncDisposable {
     this.#owned = owned;
   }
 
-  /** Makes a VM's two folders: durable files, and sockets. Undo is `removeVmFolders`. */
+  /** Makes a VM's two folders: durable files, and sockets. Undo is `removeFolders`. */
   static async prepareFolders(paths: VmPaths): Promise<void> {
     await mkdir(paths.dir, { mode: 0o700 });
     await mkdir(paths.sockets, { mode: 0o700 });

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
-import { type ErrorCode, isVmSubstrateError, VmSubstrateError } from "../core/index.ts";
+import { type ErrorCode, isVmSubstrateError, messageOf, VmSubstrateError } from "../core/index.ts";
 import { shownText } from "../qmp/index.ts";
 import { processStartTime } from "./proc.ts";
 
@@ -44,16 +44,17 @@ export class QemuProcess implements AsyncDisposable {
   readonly exited: Promise<ExitCause>;
   readonly #child: ChildProcess;
   readonly #logFile: string;
+  readonly #watchers = new Set<() => void>();
   #exit: ExitCause | undefined;
+  /** The end of QEMU's log, once it has ended. */
+  #lastWords: string | undefined;
 
   private constructor(child: ChildProcess, pid: number, exited: Promise<ExitCause>, logFile: string) {
     this.pid = pid;
     this.#child = child;
     this.#logFile = logFile;
     this.exited = exited;
-    void exited.then((cause) => {
-      this.#exit = cause;
-    });
+    void exited.then((cause) => this.#onExit(cause));
   }
 
   /** @throws VmSubstrateError QEMU_MISSING */
@@ -74,7 +75,11 @@ export class QemuProcess implements AsyncDisposable {
       });
       return new QemuProcess(child, child.pid as number, exited, options.logFile);
     } catch (cause) {
-      throw new VmSubstrateError("QEMU_MISSING", `QEMU executable "${options.binary}" cannot be started`, { cause });
+      throw new VmSubstrateError(
+        "QEMU_MISSING",
+        `QEMU executable "${options.binary}" cannot be started: ${messageOf(cause)}`,
+        { cause },
+      );
     } finally {
       await log.close();
     }
@@ -112,8 +117,11 @@ export class QemuProcess implements AsyncDisposable {
    */
   async guard<T>(during: string, work: Promise<T>): Promise<T> {
     work.catch(() => {});
-    const ended = this.#rejectOnExit(during);
+    const { promise: ended, reject } = Promise.withResolvers<never>();
     ended.catch(() => {});
+    const watcher = () => reject(this.#exitError(during));
+    if (this.#lastWords === undefined) this.#watchers.add(watcher);
+    else watcher();
     try {
       return await Promise.race([work, ended]);
     } catch (error) {
@@ -122,20 +130,24 @@ export class QemuProcess implements AsyncDisposable {
         await Promise.race([ended, delay(EXIT_NOTICE_MS, undefined, { ref: false })]);
       }
       throw error;
+    } finally {
+      this.#watchers.delete(watcher);
     }
   }
 
-  async #rejectOnExit(during: string): Promise<never> {
-    const cause = await this.exited;
-    const how = cause.signal ?? `status ${cause.code}`;
-    const said = await this.stderrTail();
-    throw new VmSubstrateError(
-      "QEMU_EXITED",
-      `QEMU ended with ${how} during ${during}: ${said === "" ? "(it wrote nothing)" : shownText(said)}`,
-      {
-        details: { ...cause, during },
-      },
-    );
+  /** The log is read once, however many wait: their number must not become a number of open files. */
+  async #onExit(cause: ExitCause): Promise<void> {
+    this.#exit = cause;
+    this.#lastWords = await this.stderrTail();
+    for (const watcher of this.#watchers) watcher();
+  }
+
+  #exitError(during: string): VmSubstrateError {
+    const how = this.#exit?.signal ?? `status ${this.#exit?.code}`;
+    const said = this.#lastWords ? shownText(this.#lastWords) : "(it wrote nothing)";
+    return new VmSubstrateError("QEMU_EXITED", `QEMU ended with ${how} during ${during}: ${said}`, {
+      details: { ...this.#exit, during },
+    });
   }
 
   /** SIGTERM, then SIGKILL after a grace period. Idempotent; resolves when the process is gone. */

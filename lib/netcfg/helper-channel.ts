@@ -61,6 +61,7 @@ export class ResidentHelper implements HelperChannel {
             reject(error);
           }
         };
+        promise.catch(() => {}); // the write may be the one to tell that the channel ended
         await this.#socket.write(line);
         return promise;
       });

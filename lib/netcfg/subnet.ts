@@ -33,6 +33,12 @@ export class Subnet {
     return subnet;
   }
 
+  /** False for "this network", loopback, multicast and reserved space, where no host can have an address (RFC 6890). */
+  get isUsable(): boolean {
+    const first = this.#network >>> 24;
+    return first !== 0 && first !== 127 && first < 224;
+  }
+
   /** How many hosts fit: all but the network's and the broadcast address. */
   get capacity(): number {
     return this.#broadcast - this.#network - 1;

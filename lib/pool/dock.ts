@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { DockedClone } from "../clone/index.ts";
-import { type Logger, messageOf, VmSubstrateError, withDeadline } from "../core/index.ts";
+import { isVmSubstrateError, type Logger, messageOf, VmSubstrateError, withDeadline } from "../core/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
 import { DEMAND_WINDOW_MS, Demand } from "./demand.ts";
 import type { DockStatus } from "./options.ts";
@@ -46,6 +46,10 @@ export class Dock implements AsyncDisposable {
     this.#adjust();
   }
 
+  get ready(): number {
+    return this.#ready.length;
+  }
+
   get status(): DockStatus {
     const { name, version } = this.substrate.manifest;
     return {
@@ -65,6 +69,7 @@ export class Dock implements AsyncDisposable {
   setTarget(target: DockTarget): void {
     this.#target = target;
     this.#adjust();
+    this.#wake();
   }
 
   /** Up to `count` ready clones, which are the caller's from here on: no other call can get one of them. */
@@ -85,22 +90,32 @@ export class Dock implements AsyncDisposable {
       await withDeadline({ what, timeoutMs, signal }, async (inner) => {
         while (this.#ready.length < count) {
           inner.throwIfAborted();
+          this.#stopping.signal.throwIfAborted();
+          if (this.#target.max < count) throw this.tooDeep(count);
           await new Promise<void>((resolve) => this.#waiters.push(resolve));
         }
       });
     } catch (error) {
-      if (this.#failures === 0 || signal.aborted) throw error;
+      if (this.#failures === 0 || !isVmSubstrateError(error, "TIMEOUT")) throw error;
       const message = `${what}: not ready within ${timeoutMs} ms; the last start failed: ${messageOf(this.#lastError)}`;
       throw new VmSubstrateError("TIMEOUT", message, { cause: this.#lastError });
     }
   }
 
+  /** The error for who waits for more than will ever be ready. */
+  tooDeep(count: number): VmSubstrateError {
+    const { name } = this.substrate.manifest;
+    const message = `docked: ${count} of "${name}": its dock holds at most ${this.#target.max}; see pool.dock`;
+    return new VmSubstrateError("INVALID_ARGUMENT", message);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping.abort(new VmSubstrateError("POOL_CLOSED", "the dock was closed"));
     this.#shrink?.close();
-    await Promise.all([...this.#starts, ...this.#ends]);
-    await Promise.all(this.#ready.splice(0).map((docked) => docked[Symbol.asyncDispose]()));
     this.#wake();
+    await Promise.all([...this.#starts, ...this.#ends]);
+    const ended = await Promise.allSettled(this.#ready.splice(0).map((docked) => docked[Symbol.asyncDispose]()));
+    for (const one of ended) if (one.status === "rejected") throw one.reason;
   }
 
   #depth(): number {
@@ -131,6 +146,8 @@ export class Dock implements AsyncDisposable {
       if (this.#failures > 0) await delay(this.#backoffMs(), undefined, { signal, ref: false });
       await this.#deps.idle();
       signal.throwIfAborted();
+      // The target may be another one by now.
+      if (this.#ready.length >= this.#depth() || primed !== this.#target.primed) return;
       const startedAt = performance.now();
       const docked = await this.#deps.start(this.substrate, primed, signal);
       this.#demand.refilled(performance.now() - startedAt);

@@ -32,12 +32,25 @@ export class Docks implements AsyncDisposable {
   /** @throws VmSubstrateError INVALID_ARGUMENT when there is no such dock or it is never that deep, TIMEOUT, ABORTED, POOL_CLOSED */
   async awaitReady(name: string, count: number, timeoutMs: number, signal: AbortSignal): Promise<DockStatus> {
     const dock = this.#docks.get(name);
-    if (dock === undefined || dock.status.max < count) {
-      const problem = dock === undefined ? "there is no dock" : `its dock holds at most ${dock.status.max}`;
-      throw new VmSubstrateError("INVALID_ARGUMENT", `docked: ${count} of "${name}": ${problem}; see pool.dock`);
+    if (dock === undefined) {
+      throw new VmSubstrateError("INVALID_ARGUMENT", `docked: there is no dock of "${name}"; make it by pool.dock`);
     }
-    await dock.awaitReady(count, timeoutMs, signal);
-    return dock.status;
+    if (dock.status.max < count) throw dock.tooDeep(count);
+    try {
+      await dock.awaitReady(count, timeoutMs, signal);
+      return dock.status;
+    } catch (error) {
+      // A new version of the substrate has a dock of its own.
+      const next = this.#docks.get(name);
+      if (next === undefined || next === dock || signal.aborted) throw error;
+      return this.awaitReady(name, count, timeoutMs, signal);
+    }
+  }
+
+  /** How many clones of exactly this version could be taken now. */
+  ready(substrate: LoadedSubstrate): number {
+    const dock = this.#docks.get(substrate.manifest.name);
+    return dock?.substrate === substrate ? dock.ready : 0;
   }
 
   /** Up to `count` ready clones of exactly this version. */

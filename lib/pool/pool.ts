@@ -11,6 +11,7 @@ import {
   type Vm,
 } from "../clone/index.ts";
 import {
+  isVmSubstrateError,
   type Logger,
   MIB,
   silentLogger,
@@ -30,16 +31,9 @@ import {
 } from "../host/index.ts";
 import { Fabrics, HostnamePattern, LeaseBook, planAddresses } from "../netcfg/index.ts";
 import { OwnerLock } from "../store/index.ts";
-import {
-  type BuildResult,
-  buildSubstrate,
-  Catalog,
-  type LoadedSubstrate,
-  prepareGuest,
-  progressReporter,
-  recipeNamed,
-} from "../substrate/index.ts";
+import { Catalog, type LoadedSubstrate, prepareGuest, recipeNamed } from "../substrate/index.ts";
 import { allOrNothing } from "./bounded.ts";
+import { Builds } from "./builds.ts";
 import { Docks } from "./docks.ts";
 import { clearLeftovers } from "./leftovers.ts";
 import { LoadedSubstrates } from "./loaded-substrates.ts";
@@ -51,6 +45,7 @@ import {
   countSchema,
   dockedOptionsSchema,
   dockOptionsSchema,
+  nameSchema,
   poolOptionsSchema,
 } from "./schemas.ts";
 import { type SubstrateInfo, substrateInfo } from "./substrate-info.ts";
@@ -87,11 +82,11 @@ export class Pool implements AsyncDisposable {
   readonly #paths: Paths;
   readonly #qemu: QemuBinary;
   readonly #logger: Logger;
-  readonly #accelerator: Accelerator | undefined;
   readonly #parallelStarts: number;
   readonly #catalog: Catalog;
   readonly #owned: AsyncDisposableStack;
   readonly #loaded: LoadedSubstrates;
+  readonly #builds: Builds;
   readonly #docks: Docks;
   readonly #leases = new LeaseBook();
   readonly #fabrics = new Fabrics();
@@ -99,7 +94,6 @@ export class Pool implements AsyncDisposable {
   /** Fires when the pool closes, so that calls under way end first. */
   readonly #closing = new AbortController();
   readonly #calls = new Set<Promise<unknown>>();
-  #builds: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
   private constructor(parts: {
@@ -113,11 +107,11 @@ export class Pool implements AsyncDisposable {
     this.#paths = parts.paths;
     this.#qemu = parts.qemu;
     this.#logger = parts.logger;
-    this.#accelerator = parts.accelerator;
     this.#parallelStarts = parts.parallelStarts;
     this.#owned = parts.owned;
     this.#catalog = new Catalog(parts.paths);
     this.#loaded = new LoadedSubstrates(this.#catalog, parts.paths, parts.qemu, this.#closing.signal);
+    this.#builds = new Builds(parts, this.#loaded);
     this.#docks = new Docks({
       start: async (substrate, primed, signal) => {
         await requireMemory(CLONE_MEMORY_BYTES, "a clone for the dock");
@@ -135,20 +129,23 @@ export class Pool implements AsyncDisposable {
    *   INSUFFICIENT_SHARED_MEMORY when there is no such directory
    */
   static async open(options: PoolOptions = {}): Promise<Pool> {
-    const { logger = silentLogger, ...plain } = options;
-    const valid = validate(poolOptionsSchema, plain, "Pool.open");
+    const valid = validate(poolOptionsSchema, options, "Pool.open");
+    const { logger = silentLogger } = valid;
     const qemu = await identifyQemu(valid.qemu);
     const paths = new Paths(valid);
     paths.vm("x".repeat(12)); // a runtime directory too deep for a socket is refused now, not at the first VM
     const { isTmpfs } = await sharedMemory(paths.sharedMemoryRoot);
     if (!isTmpfs) logger.warn({ dir: paths.sharedMemoryRoot }, "not a tmpfs: RAM files there are as slow as its disk");
     await using undo = new AsyncDisposableStack();
-    for (const dir of [paths.stateDir, paths.runtimeDir, paths.sharedMemoryDir]) await ensurePrivateDir(dir);
+    await ensurePrivateDir(paths.stateDir);
     undo.use(OwnerLock.acquire(paths.ownerLock, paths.stateDir));
+    // Only by the owner: a pool that is refused makes nothing.
+    for (const dir of [paths.runtimeDir, paths.sharedMemoryDir]) {
+      undo.defer(() => rm(dir, { recursive: true, force: true }));
+      await ensurePrivateDir(dir);
+    }
     for (const dir of [paths.substrates, paths.vms]) await ensurePrivateDir(dir);
     await clearLeftovers(paths, new Catalog(paths), logger);
-    undo.defer(() => rm(paths.sharedMemoryDir, { recursive: true, force: true }));
-    undo.defer(() => rm(paths.runtimeDir, { recursive: true, force: true }));
     return new Pool({
       paths,
       qemu,
@@ -171,30 +168,21 @@ export class Pool implements AsyncDisposable {
   }
 
   /**
-   * Makes a substrate by a recipe, or finds that the catalog's is up to date. One build at a time.
+   * Makes a substrate by a recipe, or finds that the catalog's is up to date. A damaged one is built again.
    *
-   * @throws VmSubstrateError INVALID_ARGUMENT, RECIPE_*, BUILD_FAILED, INSUFFICIENT_*, SUBSTRATE_CORRUPT, ABORTED, POOL_CLOSED
+   * @throws VmSubstrateError INVALID_ARGUMENT, RECIPE_*, BUILD_FAILED, INSUFFICIENT_*, ABORTED, POOL_CLOSED
    */
   async build(options: BuildOptions): Promise<SubstrateInfo & { readonly reused: boolean }> {
-    const { signal, onProgress, ...plain } = options;
-    const { recipe: recipeName, name = recipeName } = validate(buildOptionsSchema, plain, "build");
+    const {
+      recipe: recipeName,
+      name = recipeName,
+      signal,
+      onProgress,
+    } = validate(buildOptionsSchema, options, "build");
     const recipe = recipeNamed(recipeName);
     return this.#call(signal, async (within) => {
-      const building = this.#builds.then((): Promise<BuildResult> => {
-        throwIfAborted(within, "build");
-        return buildSubstrate(name, recipe, {
-          paths: this.#paths,
-          qemu: this.#qemu,
-          logger: this.#logger,
-          progress: progressReporter(onProgress),
-          signal: within,
-          accelerator: this.#accelerator,
-        });
-      });
-      this.#builds = building.catch(() => {});
-      const { substrate, reused } = await building;
-      this.#loaded.setLatest(substrate);
-      await this.#docks.renew(await this.#loaded.get(name)); // loaded now, rather than in the first activation
+      const { substrate, reused } = await this.#builds.build(name, recipe, onProgress, within);
+      await this.#docks.renew(await this.#loaded.get(name));
       return { ...substrateInfo(substrate), reused };
     });
   }
@@ -206,6 +194,7 @@ export class Pool implements AsyncDisposable {
    * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_*, INSUFFICIENT_SHARED_MEMORY, POOL_CLOSED
    */
   async dock(name: string, options: DockOptions): Promise<DockStatus> {
+    validate(nameSchema, name, "dock: name");
     const { min, max = min, primed } = validate(dockOptionsSchema, options, "dock");
     return this.#call(undefined, async () => this.#docks.set(await this.#loaded.get(name), { min, max, primed }));
   }
@@ -219,6 +208,7 @@ export class Pool implements AsyncDisposable {
     name: string,
     options: { count: number; timeoutMs?: number; signal?: AbortSignal },
   ): Promise<DockStatus> {
+    validate(nameSchema, name, "docked: name");
     const { count, timeoutMs, signal } = validate(dockedOptionsSchema, options, "docked");
     return this.#call(signal, (within) => this.#docks.awaitReady(name, count, timeoutMs, within));
   }
@@ -262,7 +252,6 @@ export class Pool implements AsyncDisposable {
     this.#closed ??= (async () => {
       this.#closing.abort(new VmSubstrateError("POOL_CLOSED", "the pool was closed meanwhile"));
       await Promise.allSettled(this.#calls);
-      await this.#docks[Symbol.asyncDispose]();
       // A stack, so that what fails to end does not keep the rest: least of all the owner's lock.
       await using ending = new AsyncDisposableStack();
       ending.use(this.#owned);
@@ -297,12 +286,15 @@ export class Pool implements AsyncDisposable {
     const { subnet, addresses, fabric } = spec.network;
     const hostname = spec.hostname ?? HostnamePattern.parse(`${spec.substrate}-{index}`);
     const substrate = await this.#loaded.get(spec.substrate);
-    await requireMemory(count * CLONE_MEMORY_BYTES, `${what} of ${count} VMs`);
-    signal.throwIfAborted();
+    const fromDock = what === "activate" && spec.channel === "helper";
+    // Docked clones have their memory already.
+    const launched = count - Math.min(count, fromDock ? this.#docks.ready(substrate) : 0);
+    if (launched > 0) await requireMemory(launched * CLONE_MEMORY_BYTES, `${what} of ${count} VMs`);
+    throwIfAborted(signal, what);
 
     // Planned, leased and claimed in one turn of the event loop: no other call can take the same in between.
     const values = planAddresses(count, { hostname, subnet, addresses }, this.#leases);
-    const docked = what === "activate" && spec.channel === "helper" ? this.#docks.take(substrate, count) : [];
+    const docked = fromDock ? this.#docks.take(substrate, count) : [];
     const ids = docked.map(({ id }) => id);
     const plans = planClones(values, subnet.prefixLength, this.#fabrics.of(fabric, subnet), ids);
     for (const { id, identity } of plans) this.#leases.lease(id, identity);
@@ -361,6 +353,10 @@ export class Pool implements AsyncDisposable {
     this.#calls.add(call);
     try {
       return await call;
+    } catch (error) {
+      // Node's own functions reject with the signal's reason as it came, whatever that was.
+      if (!isVmSubstrateError(error)) throwIfAborted(both, "call");
+      throw error;
     } finally {
       this.#calls.delete(call);
     }

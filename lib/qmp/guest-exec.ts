@@ -58,8 +58,8 @@ export async function guestExec(
   try {
     const deadline = { what: `program ${request.path} in the guest`, timeoutMs, signal: options.signal };
     return await withDeadline({ ...deadline, timeoutCode: "GUEST_EXEC_TIMEOUT" }, async (signal) => {
-      ({ pid } = await agent.execute("guest-exec", request, { signal }));
-      const status = await pollUntilExit(agent, pid, signal);
+      ({ pid } = await agent.execute("guest-exec", request, { timeoutMs, signal }));
+      const status = await pollUntilExit(agent, pid, timeoutMs, signal);
       pid = undefined;
       return toResult(status, options.maxOutputBytes ?? DEFAULT_MAX_EXEC_OUTPUT_BYTES);
     });
@@ -70,9 +70,14 @@ export async function guestExec(
   }
 }
 
-async function pollUntilExit(agent: GuestAgent, pid: number, signal: AbortSignal): Promise<GuestExecStatus> {
+async function pollUntilExit(
+  agent: GuestAgent,
+  pid: number,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<GuestExecStatus> {
   for (let pauseMs = EXEC_POLL_FIRST_MS; ; pauseMs = Math.min(pauseMs * 1.5, EXEC_POLL_MAX_MS)) {
-    const status = await agent.execute("guest-exec-status", { pid }, { signal });
+    const status = await agent.execute("guest-exec-status", { pid }, { timeoutMs, signal });
     if (status.exited) return status;
     await sleep(pauseMs, undefined, { signal });
   }
@@ -83,8 +88,8 @@ async function killInGuest(agent: GuestAgent, pid: number): Promise<void> {
   try {
     await withDeadline({ what: `kill of guest process ${pid}`, timeoutMs: EXEC_KILL_TIMEOUT_MS }, async (signal) => {
       const kill = await agent.execute("guest-exec", { path: "kill", arg: ["-KILL", `${pid}`] }, { signal });
-      await pollUntilExit(agent, kill.pid, signal);
-      await pollUntilExit(agent, pid, signal);
+      await pollUntilExit(agent, kill.pid, EXEC_KILL_TIMEOUT_MS, signal);
+      await pollUntilExit(agent, pid, EXEC_KILL_TIMEOUT_MS, signal);
     });
   } catch {
     // The caller is told why the program was given up on; a guest that no longer answers is that same reason.

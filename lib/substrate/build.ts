@@ -51,6 +51,8 @@ export interface BuildDependencies {
   readonly logger: Logger;
   readonly progress: Progress;
   readonly signal: AbortSignal | undefined;
+  /** Whether the catalog's substrate will do when it was made of the same inputs. */
+  readonly reuse: boolean;
   /** Fixed by the pool's owner, or decided by a canary boot. */
   readonly accelerator: Accelerator | undefined;
 }
@@ -78,8 +80,11 @@ export async function buildSubstrate(name: string, recipe: Recipe, deps: BuildDe
     logger.warn({ recipe: recipe.guest.recipe }, "TCG: slower, and no isolation from a hostile guest");
   const inputsKey = await inputsKeyOf(recipe, qemu, accelerator);
   const catalog = new Catalog(paths);
-  const known = await catalog.find(name);
-  if (known?.manifest.inputsKey === inputsKey) {
+  const known = await catalog.find(name).catch((error: unknown) => {
+    if (isVmSubstrateError(error, "SUBSTRATE_CORRUPT")) return undefined; // building anew is the way out
+    throw error;
+  });
+  if (deps.reuse && known?.manifest.inputsKey === inputsKey) {
     progress("done", `${name} ${known.manifest.version} is up to date`);
     return { substrate: known, reused: true };
   }

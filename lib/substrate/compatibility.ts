@@ -42,7 +42,7 @@ function clonesDevices(manifest: Manifest, paths: Paths): string[] {
       cpuModel: manifest.cpuModel,
       guest: manifest.guest,
       paths: paths.vm(id),
-      ram: { file: paths.dockedRam(manifest.name, manifest.version), share: false },
+      ram: { file: paths.loadedRam(manifest.name, manifest.version), share: false },
       disk: { file: paths.vm(id).overlay },
     }),
   );

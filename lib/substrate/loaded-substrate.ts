@@ -51,7 +51,7 @@ export class LoadedSubstrate implements AsyncDisposable {
       requireDigest(substrate, file, found);
     }
     await requireSharedMemory(paths.sharedMemoryRoot, memory.residentBytes, `the RAM of substrate ${name} ${version}`);
-    const ramFile = paths.dockedRam(name, version);
+    const ramFile = paths.loadedRam(name, version);
     await rm(ramFile, { force: true }); // left by a process that was killed
     try {
       const copied = await copySparse(files.ram, ramFile, signal).catch((cause: unknown) =>

@@ -160,6 +160,19 @@ describe("a dock's target", () => {
   });
 });
 
+describe("waiting for a dock", () => {
+  it("ends when its target is lowered below what is waited for", async () => {
+    await using fake = await openFakePool();
+    fake.qemu.script = () => ({ at: { load: "hold" } });
+    await fake.pool.dock("fake", { min: 2 });
+    const waiting = fake.pool.docked("fake", { count: 2 });
+    waiting.catch(() => {});
+    await fake.qemu.reached("load");
+    await fake.pool.dock("fake", { min: 1 });
+    await expect(waiting).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+});
+
 describe("closing", () => {
   it("ends docked clones, also those being made, and leaves nothing", async () => {
     await using fake = await openFakePool();

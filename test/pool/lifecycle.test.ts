@@ -88,6 +88,21 @@ async function firstVm(pool: Pool) {
 }
 
 describe("release", () => {
+  it("ends the VM also when a listener throws", async () => {
+    await using fake = await openFakePool();
+    const [vm] = await fake.pool.activate(1, SPEC);
+    if (!vm) throw new Error("no VM");
+    const { pid } = vm;
+    const warned = new Promise((resolve) => process.once("warning", resolve));
+    vm.events.on("released", () => {
+      throw new Error("the listener's own");
+    });
+    await vm.release();
+    expect(await warned).toMatchObject({ message: "the listener's own" });
+    expect(await processStartTime(pid)).toBeUndefined();
+    expect(fake.pool.vms).toEqual([]);
+  });
+
   it("ends the process and leaves nothing, however often it is called", async () => {
     await using fake = await openFakePool();
     const [vm] = await fake.pool.activate(1, SPEC);

@@ -32,6 +32,7 @@ function build(signal?: AbortSignal) {
     logger: silentLogger,
     progress: (step) => steps.push(step),
     signal,
+    reuse: true,
     accelerator: "tcg",
   });
 }

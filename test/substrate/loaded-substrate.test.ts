@@ -38,7 +38,7 @@ describe("LoadedSubstrate.load", () => {
   });
 
   it("replaces the copy of a process that was killed", async () => {
-    await rewrite(host.paths.dockedRam("fake", 1), "stale");
+    await rewrite(host.paths.loadedRam("fake", 1), "stale");
     await using loaded = await load();
     expect((await stat(loaded.ramFile)).size).toBe(2 ** 20);
   });

@@ -1,0 +1,58 @@
+import { isVmSubstrateError, type Logger, throwIfAborted } from "../core/index.ts";
+import type { Accelerator, Paths, QemuBinary } from "../host/index.ts";
+import {
+  type BuildProgress,
+  type BuildResult,
+  buildSubstrate,
+  progressReporter,
+  type Recipe,
+} from "../substrate/index.ts";
+import type { LoadedSubstrates } from "./loaded-substrates.ts";
+
+export interface BuildsDependencies {
+  readonly paths: Paths;
+  readonly qemu: QemuBinary;
+  readonly logger: Logger;
+  readonly accelerator: Accelerator | undefined;
+}
+
+/** The builds of a pool, one at a time: two would only take the processor from each other. */
+export class Builds {
+  readonly #deps: BuildsDependencies;
+  readonly #loaded: LoadedSubstrates;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(deps: BuildsDependencies, loaded: LoadedSubstrates) {
+    this.#deps = deps;
+    this.#loaded = loaded;
+  }
+
+  /** Builds and loads a substrate. One that the catalog has, but that is damaged, is built again. */
+  async build(
+    name: string,
+    recipe: Recipe,
+    onProgress: ((progress: BuildProgress) => void) | undefined,
+    signal: AbortSignal,
+  ): Promise<BuildResult> {
+    const building = this.#last.then(async () => {
+      throwIfAborted(signal, "build");
+      const deps = { ...this.#deps, progress: progressReporter(onProgress), signal };
+      const result = await buildSubstrate(name, recipe, { ...deps, reuse: true });
+      try {
+        return await this.#load(result); // now, rather than in the first activation
+      } catch (error) {
+        if (!result.reused || !isVmSubstrateError(error, "SUBSTRATE_CORRUPT")) throw error;
+        this.#deps.logger.warn({ error: error.message }, "building a damaged substrate again");
+        return this.#load(await buildSubstrate(name, recipe, { ...deps, reuse: false }));
+      }
+    });
+    this.#last = building.catch(() => {});
+    return building;
+  }
+
+  async #load(result: BuildResult): Promise<BuildResult> {
+    this.#loaded.setLatest(result.substrate);
+    await this.#loaded.get(result.substrate.manifest.name);
+    return result;
+  }
+}

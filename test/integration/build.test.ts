@@ -133,6 +133,14 @@ describe("a substrate that does not match its manifest is refused", () => {
     expect(await readdir(copy.paths.sharedMemoryDir)).toEqual([]);
   });
 
+  test("and built again by build, as a new version", async () => {
+    await using copy = await copiedSubstrate();
+    await truncate(copy.files.state, 1000);
+    await using pool = await Pool.open(copy.directories);
+    expect(await pool.build({ recipe: "mini" })).toMatchObject({ version: 2, reused: false });
+    expect(await pool.activate(1, { substrate: "mini" })).toHaveLength(1);
+  });
+
   test.each([
     [
       "qemu.build",

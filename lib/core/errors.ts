@@ -28,7 +28,8 @@ export const ERROR_CODES = {
   STATE_DIR_LOCKED: "Another process owns the state directory.",
   STATE_DIR_DAMAGED: "A file that the state directory needs is damaged or cannot be written.",
   INSUFFICIENT_SHARED_MEMORY: "The shared-memory file system has too little room.",
-  INSUFFICIENT_MEMORY: "The machine has too little free memory.",
+  INSUFFICIENT_MEMORY: "The machine, or the pool's budget, has too little free memory.",
+  INSUFFICIENT_DESCRIPTORS: "This process may not open enough further files.",
 
   RECIPE_UNKNOWN: "There is no recipe of that name.",
   RECIPE_TOOL_MISSING: "A program that the recipe needs is not installed.",
@@ -38,12 +39,23 @@ export const ERROR_CODES = {
   SUBSTRATE_CORRUPT: "A file of a substrate does not match its manifest.",
   SUBSTRATE_INCOMPATIBLE: "A substrate was frozen by a QEMU, CPU model or accelerator that this machine does not have.",
 
+  STORE_CLOSED: "The store was closed.",
+  STORE_UNWRITABLE: "The store's disk is full or failing; it is read-only until it is opened again.",
+  STORE_TOO_NEW: "The store was written by a newer version of this library.",
+  STORE_COMPACTED: "The changes that a watch asked for are no longer kept.",
+  STORE_LEASE_EXPIRED: "A lease of the store has expired or was revoked.",
+
   LEASE_CONFLICT: "An identity value is already leased.",
   LEASE_EXHAUSTED: "The subnet or name pattern has too few free values.",
   ADDRESS_OUTSIDE_SUBNET: "An address does not belong to the hosts of its subnet.",
   IDENTITY_UNVERIFIED: "A clone did not show the identity it was given; it was destroyed.",
 
+  RUN_FAILED: "The command that a new VM had to run first did not succeed; the VM was destroyed.",
+  IDEMPOTENCY_KEY_USED: "The idempotency key belongs to another call, or to VMs that are gone.",
+
   VM_GONE: "The VM was released or its process has ended.",
+  VM_PARKED: "The VM is parked; resume it first.",
+  VM_UNRESPONSIVE: "The VM does not answer its monitor or guest agent.",
   POOL_CLOSED: "The pool was closed.",
 } as const satisfies Record<string, string>;
 

@@ -1,1 +1,13 @@
 export { OwnerLock } from "./owner-lock.ts";
+export type {
+  Change,
+  Compare,
+  Entry,
+  Listing,
+  Store,
+  StoreLease,
+  Transaction,
+  TransactionResult,
+  WatchOptions,
+  Write,
+} from "./store.ts";

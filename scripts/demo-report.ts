@@ -36,7 +36,9 @@ const STYLES: Readonly<Record<Phase, { readonly glyph: string; readonly color: P
   load: { glyph: "▓", color: "cyan" },
   personalise: { glyph: "#", color: "green" },
   verify: { glyph: "=", color: "magenta" },
+  files: { glyph: "~", color: "white" },
   link: { glyph: "+", color: "white" },
+  run: { glyph: ">", color: "white" },
 };
 
 /** The demo's result for a person: who the VMs are, and where the time went. */

@@ -6,44 +6,110 @@
  * clone finds it warm. `substrate-helper --once` serves one request from stdin instead, for guests into which the
  * guest agent carries it. The protocol is in PROTOCOL.md beside this file.
  */
-#include <arpa/inet.h>
+#define _GNU_SOURCE /* fallocate */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_addr.h>
+#include <linux/netlink.h>
 #include <linux/random.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <poll.h>
-#include <stdarg.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
-#include <dirent.h>
 #include <time.h>
 #include <unistd.h>
 
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
 #define REQUEST_CAP (64 * 1024)
 #define READ_CAP 4096
 #define ENTROPY_CAP 512
+#define ADDRESSES_CAP 16
+#define KEPT_FILES 16
 #define PORT_NAME "org.vm-substrate.helper.0"
 
 static char request[REQUEST_CAP], answer[REQUEST_CAP];
 static size_t answered;
 /* Opened once, before the freeze: a clone then saves the cold code of opening them. */
 static int control = -1;   /* an AF_INET socket: the kernel's handle for interface ioctls */
+static int routes = -1;    /* rtnetlink(7): addresses, IPv6 ones with flags, and all of an interface's */
 static int generator = -1; /* /dev/urandom: the kernel's random number generator */
 
-__attribute__((format(printf, 1, 2))) static void say(const char *format, ...) {
-    va_list list;
-    va_start(list, format);
-    int n = vsnprintf(answer + answered, sizeof answer - answered, format, list);
-    va_end(list);
-    if (n > 0) answered += (size_t)n < sizeof answer - answered ? (size_t)n : sizeof answer - answered - 1;
+/*
+ * The answer is put together by these and not by printf, and numbers are read by `number` and not by scanf: in a clone
+ * under TCG every basic block that runs for the first time costs 8 us, and musl's formatter has some hundred of them.
+ */
+static void say_char(char c) {
+    if (answered < sizeof answer - 1) answer[answered++] = c;
+}
+
+static void say(const char *text) {
+    while (*text) say_char(*text++);
+}
+
+static void say_number(unsigned long long value) {
+    char digits[20];
+    int n = 0;
+    do digits[n++] = (char)('0' + value % 10);
+    while (value /= 10);
+    while (n > 0) say_char(digits[--n]);
+}
+
+static void say_hex(const unsigned char *bytes, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        say_char("0123456789abcdef"[bytes[i] >> 4]);
+        say_char("0123456789abcdef"[bytes[i] & 15]);
+    }
+}
+
+/* " NAME=", and for an operation on a named thing " NAME=THING,". */
+static void say_result(const char *operation, const char *thing) {
+    say_char(' ');
+    say(operation);
+    say_char('=');
+    if (!thing) return;
+    say(thing);
+    say_char(',');
+}
+
+/* Reads digits of `base` (8 or 10) up to the first other character, which *text then points to; -1 without a digit. */
+static long long number(char **text, int base) {
+    long long value = 0;
+    char *c = *text;
+    while (*c >= '0' && *c < '0' + base && value < 1000000000000LL) value = value * base + (*c++ - '0');
+    if (c == *text) return -1;
+    *text = c;
+    return value;
+}
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+/* Reads `length` bytes of two hexadecimal digits each, with `separator` between them unless it is 0, and no more. */
+static int hex_bytes(const char *text, unsigned char *bytes, size_t length, char separator) {
+    for (size_t i = 0; i < length; i++) {
+        if (i > 0 && separator && *text++ != separator) return -1;
+        int high = hex_digit(text[0]), low = high < 0 ? -1 : hex_digit(text[1]);
+        if (low < 0) return -1;
+        bytes[i] = (unsigned char)(high << 4 | low);
+        text += 2;
+    }
+    return *text ? -1 : 0;
 }
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -64,8 +130,10 @@ static ssize_t base64_decode(char *text) {
 static void say_base64(const unsigned char *bytes, size_t length) {
     for (size_t i = 0; i < length; i += 3) {
         unsigned n = bytes[i] << 16 | (i + 1 < length ? bytes[i + 1] << 8 : 0) | (i + 2 < length ? bytes[i + 2] : 0);
-        say("%c%c%c%c", alphabet[n >> 18], alphabet[n >> 12 & 63], i + 1 < length ? alphabet[n >> 6 & 63] : '=',
-            i + 2 < length ? alphabet[n & 63] : '=');
+        say_char(alphabet[n >> 18]);
+        say_char(alphabet[n >> 12 & 63]);
+        say_char(i + 1 < length ? alphabet[n >> 6 & 63] : '=');
+        say_char(i + 2 < length ? alphabet[n & 63] : '=');
     }
 }
 
@@ -95,69 +163,241 @@ static int named_interface(struct ifreq *ifr, const char *name) {
 
 static int op_version(char *value) {
     (void)value;
-    say(" version=%d", PROTOCOL_VERSION);
+    say_result("version", NULL);
+    say_number(PROTOCOL_VERSION);
     return 0;
 }
 
+/* hostname=NAME, or hostname= to read it only */
 static int op_hostname(char *value) {
     struct utsname now;
-    if (sethostname(value, strlen(value)) || uname(&now)) return -1;
-    say(" hostname=%s", now.nodename);
+    if (*value && sethostname(value, strlen(value))) return -1;
+    if (uname(&now)) return -1;
+    say_result("hostname", NULL);
+    say(now.nodename);
     return 0;
 }
 
-/* mac=IFNAME,aa:bb:cc:dd:ee:ff */
+/* mac=IFNAME,aa:bb:cc:dd:ee:ff, or mac=IFNAME to read it only. An equal one is not set again: that notifies the world. */
 static int op_mac(char *value) {
     struct ifreq ifr;
-    unsigned char *mac = (unsigned char *)ifr.ifr_hwaddr.sa_data;
+    unsigned char *mac = (unsigned char *)ifr.ifr_hwaddr.sa_data, wanted[6];
     if (named_interface(&ifr, field(&value))) return -1;
-    ifr.ifr_hwaddr.sa_family = ARPHRD_ETHER;
-    if (!value || sscanf(value, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6)
-        return errno = EINVAL, -1;
-    if (ioctl(control, SIOCSIFHWADDR, &ifr) || ioctl(control, SIOCGIFHWADDR, &ifr)) return -1;
-    say(" mac=%s,%02x:%02x:%02x:%02x:%02x:%02x", ifr.ifr_name, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
-    return 0;
-}
-
-static struct in_addr *address_of(struct ifreq *ifr) {
-    return &((struct sockaddr_in *)&ifr->ifr_addr)->sin_addr;
-}
-
-/* ipv4=IFNAME,10.0.0.2,24: the interface's only address, and the interface up */
-static int op_ipv4(char *value) {
-    struct ifreq ifr;
-    char text[INET_ADDRSTRLEN];
-    if (named_interface(&ifr, field(&value))) return -1;
-    char *address = field(&value);
-    int prefix = value ? atoi(value) : 0;
-    ifr.ifr_addr.sa_family = AF_INET;
-    if (prefix < 1 || prefix > 32 || inet_pton(AF_INET, address, address_of(&ifr)) != 1) return errno = EINVAL, -1;
-    if (ioctl(control, SIOCSIFADDR, &ifr)) return -1;
-    address_of(&ifr)->s_addr = htonl(0xffffffffu << (32 - prefix));
-    if (ioctl(control, SIOCSIFNETMASK, &ifr)) return -1;
-    if (ioctl(control, SIOCGIFFLAGS, &ifr)) return -1;
-    if (!(ifr.ifr_flags & IFF_UP)) {
-        ifr.ifr_flags |= IFF_UP;
-        if (ioctl(control, SIOCSIFFLAGS, &ifr)) return -1;
+    if (value && hex_bytes(value, wanted, sizeof wanted, ':')) return errno = EINVAL, -1;
+    if (ioctl(control, SIOCGIFHWADDR, &ifr)) return -1;
+    if (value && memcmp(mac, wanted, sizeof wanted)) {
+        ifr.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+        memcpy(mac, wanted, sizeof wanted);
+        if (ioctl(control, SIOCSIFHWADDR, &ifr) || ioctl(control, SIOCGIFHWADDR, &ifr)) return -1;
     }
-    if (ioctl(control, SIOCGIFADDR, &ifr)) return -1;
-    inet_ntop(AF_INET, address_of(&ifr), text, sizeof text);
-    if (ioctl(control, SIOCGIFNETMASK, &ifr)) return -1;
-    say(" ipv4=%s,%s,%d", ifr.ifr_name, text, __builtin_popcount(address_of(&ifr)->s_addr));
+    say_result("mac", ifr.ifr_name);
+    for (int i = 0; i < 6; i++) {
+        if (i > 0) say_char(':');
+        say_hex(mac + i, 1);
+    }
     return 0;
+}
+
+/* An address of an interface, of either family. */
+struct address {
+    unsigned char bytes[16];
+    int prefix, flags;
+};
+
+struct address_request {
+    struct nlmsghdr header;
+    struct ifaddrmsg message;
+    char attributes[64];
+};
+
+static void attribute(struct address_request *ask, unsigned short type, const void *data, size_t length) {
+    struct rtattr *at = (struct rtattr *)((char *)ask + NLMSG_ALIGN(ask->header.nlmsg_len));
+    at->rta_type = type;
+    at->rta_len = (unsigned short)RTA_LENGTH(length);
+    memcpy(RTA_DATA(at), data, length);
+    ask->header.nlmsg_len = NLMSG_ALIGN(ask->header.nlmsg_len) + RTA_LENGTH(length);
+}
+
+static size_t address_length(int family) {
+    return family == AF_INET ? 4 : 16;
+}
+
+/* RFC 4291 section 2.5.6; anything else counts as global. */
+static int is_link_local(const unsigned char *bytes) {
+    return bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80;
+}
+
+/*
+ * Adds (RTM_NEWADDR) or removes (RTM_DELADDR) one address. No acknowledgement is asked for: rtnetlink works within
+ * send(), so that an error is there to be received when it returns, and success is silence. Source: rtnetlink(7).
+ */
+static int change_address(int type, int family, int interface, const struct address *address) {
+    char reply[512];
+    size_t length = address_length(family);
+    struct address_request ask = {
+        .header = {.nlmsg_len = NLMSG_LENGTH(sizeof(struct ifaddrmsg)), .nlmsg_type = (unsigned short)type,
+                   .nlmsg_flags = NLM_F_REQUEST | (type == RTM_NEWADDR ? NLM_F_CREATE | NLM_F_EXCL : 0)},
+        .message = {.ifa_family = (unsigned char)family, .ifa_prefixlen = (unsigned char)address->prefix,
+                    .ifa_index = (unsigned)interface},
+    };
+    attribute(&ask, IFA_LOCAL, address->bytes, length);
+    if (type == RTM_NEWADDR && family == AF_INET) {
+        unsigned char broadcast[4];
+        for (int i = 0; i < 4; i++) {
+            int host_bits = 8 * (i + 1) - address->prefix;
+            int host_mask = host_bits <= 0 ? 0 : host_bits >= 8 ? 255 : (1 << host_bits) - 1;
+            broadcast[i] = (unsigned char)(address->bytes[i] | host_mask);
+        }
+        attribute(&ask, IFA_ADDRESS, address->bytes, length);
+        if (address->prefix < 31) attribute(&ask, IFA_BROADCAST, broadcast, length);
+    }
+    /* The host gives out each address once, and waits for nothing: no duplicate address detection (RFC 4862, 5.4). */
+    if (family == AF_INET6) ask.message.ifa_flags = IFA_F_NODAD;
+    if (send(routes, &ask, ask.header.nlmsg_len, 0) < 0) return -1;
+    ssize_t n = recv(routes, reply, sizeof reply, MSG_DONTWAIT);
+    if (n < 0) return errno == EAGAIN ? 0 : -1;
+    struct nlmsghdr *header = (struct nlmsghdr *)reply;
+    if (n < (ssize_t)NLMSG_LENGTH(sizeof(struct nlmsgerr)) || header->nlmsg_type != NLMSG_ERROR) return errno = EPROTO, -1;
+    int error = ((struct nlmsgerr *)NLMSG_DATA(header))->error;
+    return error ? (errno = -error, -1) : 0;
+}
+
+/* The interface's addresses of a family, and of one scope of IPv6. Returns their number, or -1. */
+static int addresses_of(int family, int interface, int link_local, struct address *found) {
+    static char reply[4096];
+    struct address_request ask = {
+        .header = {.nlmsg_len = NLMSG_LENGTH(sizeof(struct ifaddrmsg)), .nlmsg_type = RTM_GETADDR,
+                   .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+        .message = {.ifa_family = (unsigned char)family},
+    };
+    int count = 0;
+    if (send(routes, &ask, ask.header.nlmsg_len, 0) < 0) return -1;
+    for (;;) {
+        ssize_t n = recv(routes, reply, sizeof reply, 0);
+        if (n < 0) return -1;
+        unsigned left = (unsigned)n;
+        for (struct nlmsghdr *header = (struct nlmsghdr *)reply; NLMSG_OK(header, left); header = NLMSG_NEXT(header, left)) {
+            if (header->nlmsg_type == NLMSG_DONE) return count;
+            if (header->nlmsg_type == NLMSG_ERROR) return errno = EPROTO, -1;
+            struct ifaddrmsg *message = NLMSG_DATA(header);
+            if (header->nlmsg_type != RTM_NEWADDR || (int)message->ifa_index != interface) continue;
+            if (message->ifa_family != family) continue; /* what a kernel without IPv6 answers */
+            struct address address = {.prefix = message->ifa_prefixlen, .flags = message->ifa_flags};
+            unsigned attributes = IFA_PAYLOAD(header);
+            for (struct rtattr *at = IFA_RTA(message); RTA_OK(at, attributes); at = RTA_NEXT(at, attributes))
+                if (at->rta_type == IFA_LOCAL || (at->rta_type == IFA_ADDRESS && family == AF_INET6))
+                    memcpy(address.bytes, RTA_DATA(at), address_length(family));
+            if (family == AF_INET6 && is_link_local(address.bytes) != link_local) continue;
+            if (count < ADDRESSES_CAP) found[count++] = address;
+        }
+    }
+}
+
+static int same_address(int family, const struct address *one, const struct address *other) {
+    return one->prefix == other->prefix && !memcmp(one->bytes, other->bytes, address_length(family));
+}
+
+/* IPv4 as four decimal numbers, IPv6 as 32 hexadecimal digits: what a plain loop can read and write. */
+static int parse_address(int family, char *text, struct address *address) {
+    if (family == AF_INET6) return hex_bytes(text, address->bytes, 16, 0);
+    for (int i = 0; i < 4; i++) {
+        long long part = number(&text, 10);
+        if (part < 0 || part > 255 || *text != (i < 3 ? '.' : 0)) return -1;
+        address->bytes[i] = (unsigned char)part;
+        text++;
+    }
+    return 0;
+}
+
+static void say_address(int family, const struct address *address) {
+    if (family == AF_INET6) say_hex(address->bytes, 16);
+    for (int i = 0; family == AF_INET && i < 4; i++) {
+        if (i > 0) say_char('.');
+        say_number(address->bytes[i]);
+    }
+    say_char(',');
+    say_number((unsigned)address->prefix);
+}
+
+/* Makes `wanted` the interface's only address of its family and scope; one that is there already stays as it is. */
+static int replace_addresses(int family, int interface, const struct address *wanted) {
+    struct address found[ADDRESSES_CAP];
+    int there = 0, count = addresses_of(family, interface, is_link_local(wanted->bytes), found);
+    if (count < 0) return -1;
+    for (int i = 0; i < count; i++) {
+        /* One that duplicate address detection has not let pass, or refused, is of no use. */
+        int usable = !(family == AF_INET6 && found[i].flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED));
+        if (usable && same_address(family, &found[i], wanted)) there = 1;
+        /* Removing a primary IPv4 address takes its secondary ones along: they are gone then, which is as good. */
+        else if (change_address(RTM_DELADDR, family, interface, &found[i]) && errno != EADDRNOTAVAIL) return -1;
+    }
+    return there ? 0 : change_address(RTM_NEWADDR, family, interface, wanted);
+}
+
+static int remove_addresses(int family, int interface, int link_local) {
+    struct address found[ADDRESSES_CAP];
+    int count = addresses_of(family, interface, link_local, found);
+    for (int i = 0; i < count; i++)
+        if (change_address(RTM_DELADDR, family, interface, &found[i]) && errno != EADDRNOTAVAIL) return -1;
+    return count < 0 ? -1 : 0;
+}
+
+static int interface_up(struct ifreq *ifr) {
+    if (ioctl(control, SIOCGIFFLAGS, ifr)) return -1;
+    if (ifr->ifr_flags & IFF_UP) return 0;
+    ifr->ifr_flags |= IFF_UP;
+    return ioctl(control, SIOCSIFFLAGS, ifr);
+}
+
+/* IFNAME,ADDRESS,PREFIX sets, and the interface up; IFNAME and for IPv6 IFNAME,link or IFNAME,global reads only. */
+static int op_address(const char *operation, int family, char *value) {
+    struct ifreq ifr;
+    struct address wanted = {0}, found[ADDRESSES_CAP];
+    if (named_interface(&ifr, field(&value)) || ioctl(control, SIOCGIFINDEX, &ifr)) return -1;
+    int interface = ifr.ifr_ifindex, link_local = 0;
+    if (value && !strcmp(value, "none")) {
+        if (remove_addresses(family, interface, 0)) return -1;
+        if (family == AF_INET6 && remove_addresses(family, interface, 1)) return -1;
+    } else if (family == AF_INET6 && value && !strcmp(value, "link")) link_local = 1;
+    else if (family == AF_INET6 ? value && strcmp(value, "global") : value != NULL) {
+        if (parse_address(family, field(&value), &wanted) || !value) return errno = EINVAL, -1;
+        long long prefix = number(&value, 10);
+        if (prefix < 1 || prefix > (int)(8 * address_length(family)) || *value) return errno = EINVAL, -1;
+        wanted.prefix = (int)prefix;
+        link_local = family == AF_INET6 && is_link_local(wanted.bytes);
+        if (replace_addresses(family, interface, &wanted) || interface_up(&ifr)) return -1;
+    } else if (family == AF_INET6 && !value) return errno = EINVAL, -1;
+    int count = addresses_of(family, interface, link_local, found);
+    if (count < 0) return -1;
+    say_result(operation, NULL);
+    say(ifr.ifr_name);
+    for (int i = 0; i < count; i++) {
+        say_char(i > 0 ? ';' : ',');
+        say_address(family, &found[i]);
+    }
+    return 0;
+}
+
+static int op_ipv4(char *value) {
+    return op_address("ipv4", AF_INET, value);
+}
+
+static int op_ipv6(char *value) {
+    return op_address("ipv6", AF_INET6, value);
 }
 
 /* carrier=IFNAME,TIMEOUT_MS: waits until the interface has its link, so that the first packet is not lost */
 static int op_carrier(char *value) {
     struct ifreq ifr;
     if (named_interface(&ifr, field(&value))) return -1;
-    int left_ms = value ? atoi(value) : 0;
+    long long left_ms = value ? number(&value, 10) : 0;
     for (;;) {
         if (ioctl(control, SIOCGIFFLAGS, &ifr)) return -1;
         if (ifr.ifr_flags & IFF_RUNNING || left_ms-- <= 0) break;
         poll(NULL, 0, 1);
     }
-    say(" carrier=%s,%d", ifr.ifr_name, !!(ifr.ifr_flags & IFF_RUNNING));
+    say_result("carrier", ifr.ifr_name);
+    say_number(!!(ifr.ifr_flags & IFF_RUNNING));
     return 0;
 }
 
@@ -178,43 +418,105 @@ static int op_entropy(char *value) {
     int failed = ioctl(generator, RNDADDENTROPY, &pool) || ioctl(generator, RNDRESEEDCRNG);
     explicit_bzero(&pool, sizeof pool);
     explicit_bzero(value, (size_t)length);
-    if (!failed) say(" entropy=%zd", length);
-    return failed ? -1 : 0;
+    if (failed) return -1;
+    say_result("entropy", NULL);
+    say_number((unsigned long long)length);
+    return 0;
 }
 
 /* clock=SECONDS.NANOSECONDS, or clock= to read it only */
 static int op_clock(char *value) {
     struct timespec now;
     if (*value) {
-        long long seconds;
-        long nanoseconds;
-        if (sscanf(value, "%lld.%9ld", &seconds, &nanoseconds) != 2) return errno = EINVAL, -1;
-        now = (struct timespec){.tv_sec = seconds, .tv_nsec = nanoseconds};
+        long long seconds = number(&value, 10);
+        long long nanoseconds = seconds < 0 || *value++ != '.' ? -1 : number(&value, 10);
+        if (nanoseconds < 0 || nanoseconds > 999999999 || *value) return errno = EINVAL, -1;
+        now = (struct timespec){.tv_sec = seconds, .tv_nsec = (long)nanoseconds};
         if (clock_settime(CLOCK_REALTIME, &now)) return -1;
     }
     clock_gettime(CLOCK_REALTIME, &now);
-    say(" clock=%lld.%09ld", (long long)now.tv_sec, now.tv_nsec);
+    say_result("clock", NULL);
+    say_number((unsigned long long)now.tv_sec);
+    say_char('.');
+    for (long unit = 100000000; unit > 0; unit /= 10) say_char((char)('0' + now.tv_nsec / unit % 10));
     return 0;
 }
 
 /*
+ * Files stay open once written, the first ones at least: those of an identity, rehearsed before the freeze. Opening and
+ * closing is more than half of what a write takes.
+ */
+static struct {
+    char path[128];
+    int fd;
+} kept[KEPT_FILES];
+static int kept_count;
+
+/* A descriptor for writing, and what is there now. A file that was replaced or removed meanwhile is opened anew. */
+static int open_file(const char *path, mode_t mode, struct stat *now, int *is_kept) {
+    int at = 0;
+    while (at < kept_count && strcmp(kept[at].path, path)) at++;
+    *is_kept = at < kept_count;
+    if (*is_kept && kept[at].fd >= 0) {
+        if (!fstat(kept[at].fd, now) && now->st_nlink > 0) return kept[at].fd;
+        close(kept[at].fd);
+        kept[at].fd = -1;
+    }
+    /* Without O_CREAT first: the usual case, and a shorter way. No O_CLOEXEC: the helper starts no programs. */
+    int fd = open(path, O_WRONLY | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT) fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW, mode);
+    if (fd < 0) return -1;
+    if (fstat(fd, now)) return close(fd), -1;
+    if (!*is_kept && kept_count < KEPT_FILES && strlen(path) < sizeof kept->path) {
+        strcpy(kept[kept_count++].path, path);
+        *is_kept = 1;
+    }
+    if (*is_kept) kept[at].fd = fd;
+    return fd;
+}
+
+/*
  * file=PATH,OCTAL_MODE,BASE64: the whole content; a symlink in its place is refused. Written over rather than truncated
- * first: the file system then keeps the block that it has, and takes a much shorter path.
+ * first: the file system then keeps the block that it has, and takes a much shorter path. A file that is emptied keeps one
+ * for the same reason, for what will be written next.
  */
 static int op_file(char *value) {
     struct stat now;
+    int is_kept;
     char *path = field(&value);
-    mode_t mode = (mode_t)strtoul(field(&value), NULL, 8);
+    char *octal = field(&value);
+    long long mode = number(&octal, 8);
+    ssize_t length = value ? base64_decode(value) : -1;
+    if (length < 0 || *path != '/' || mode < 0 || mode > 07777 || *octal) return errno = EINVAL, -1;
+    int fd = open_file(path, (mode_t)mode, &now, &is_kept);
+    if (fd < 0) return -1;
+    int failed = length > 0 && (pwrite(fd, value, (size_t)length, 0) != length);
+    if (!failed && now.st_size > length) {
+        failed = ftruncate(fd, length);
+        if (length == 0) fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 1); /* where the file system can */
+    }
+    if (!failed && (now.st_mode & 07777) != (mode_t)mode) failed = fchmod(fd, (mode_t)mode);
+    explicit_bzero(value, (size_t)length);
+    if (!is_kept && close(fd)) return -1;
+    if (failed) return -1;
+    say_result("file", path);
+    say_number((unsigned long long)length);
+    return 0;
+}
+
+/* append=PATH,BASE64: further bytes of a file that is there; a content larger than a request comes by several. */
+static int op_append(char *value) {
+    struct stat now;
+    char *path = field(&value);
     ssize_t length = value ? base64_decode(value) : -1;
     if (length < 0 || *path != '/') return errno = EINVAL, -1;
-    int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
+    int fd = open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return -1;
-    int failed = fstat(fd, &now) || write_all(fd, value, (size_t)length);
-    if (!failed && now.st_size > length) failed = ftruncate(fd, length);
-    if (!failed && (now.st_mode & 07777) != mode) failed = fchmod(fd, mode);
+    int failed = write_all(fd, value, (size_t)length) || fstat(fd, &now);
     explicit_bzero(value, (size_t)length);
     if (close(fd) || failed) return -1;
-    say(" file=%s,%zd", path, length);
+    say_result("append", path);
+    say_number((unsigned long long)now.st_size);
     return 0;
 }
 
@@ -226,7 +528,7 @@ static int op_read(char *value) {
     ssize_t length = read(fd, bytes, sizeof bytes);
     close(fd);
     if (length < 0) return -1;
-    say(" read=%s,", value);
+    say_result("read", value);
     say_base64(bytes, (size_t)length);
     return 0;
 }
@@ -259,7 +561,8 @@ static int op_scrub(char *value) {
         munmap(taken, chunk);
         taken = before;
     }
-    say(" scrub=%ld", scrubbed);
+    say_result("scrub", NULL);
+    say_number((unsigned long long)scrubbed);
     return 0;
 }
 
@@ -267,8 +570,9 @@ static const struct {
     const char *name;
     int (*run)(char *value);
 } operations[] = {
-    {"version", op_version}, {"hostname", op_hostname}, {"mac", op_mac},   {"ipv4", op_ipv4}, {"carrier", op_carrier},
-    {"entropy", op_entropy}, {"clock", op_clock},       {"file", op_file}, {"read", op_read}, {"scrub", op_scrub},
+    {"hostname", op_hostname}, {"mac", op_mac},     {"ipv4", op_ipv4},       {"ipv6", op_ipv6},
+    {"carrier", op_carrier},   {"clock", op_clock}, {"entropy", op_entropy}, {"file", op_file},
+    {"append", op_append},     {"read", op_read},   {"scrub", op_scrub},     {"version", op_version},
 };
 
 static int run_operation(char *text) {
@@ -281,19 +585,25 @@ static int run_operation(char *text) {
 /* Serves one request line (without its newline); the answer is in `answer`. Operations run in order, up to a failure. */
 static void serve(char *line) {
     char *rest = line, *id = strsep(&rest, " ");
+    if (strlen(id) > 64) id[64] = 0;
     answered = 0;
-    say("%.64s ok", id);
+    say(id);
+    say(" ok");
     for (char *operation; (operation = strsep(&rest, " "));) {
-        char name[16];
-        snprintf(name, sizeof name, "%.*s", (int)strcspn(operation, "="), operation);
+        char name[16] = "";
+        for (size_t i = 0; i < sizeof name - 1 && operation[i] && operation[i] != '='; i++) name[i] = operation[i];
         if (run_operation(operation) == 0) continue;
         int failure = errno;
         answered = 0;
-        say("%.64s error %s %d", id, name, failure);
+        say(id);
+        say(" error ");
+        say(name);
+        say_char(' ');
+        say_number((unsigned)failure);
         break;
     }
     answered = answered < sizeof answer - 2 ? answered : sizeof answer - 2;
-    say("\n");
+    say_char('\n');
 }
 
 /* The port's number depends on the order of devices; its name does not. */
@@ -348,8 +658,19 @@ static void serve_lines(int in, int out, int once) {
     }
 }
 
+/*
+ * Before anything else of the guest: what setting an address or waking up makes kernel threads do (announcements, RCU,
+ * statistics) is then done after the answer, beside the host's next steps, instead of before it. The helper sleeps in
+ * read() otherwise. By number, because musl's own function only says ENOSYS. Source: sched(7).
+ */
+static void come_first(void) {
+    struct sched_param lowest = {.sched_priority = 1};
+    syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &lowest);
+}
+
 int main(int argc, char **argv) {
     control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    routes = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
     generator = open("/dev/urandom", O_RDWR | O_CLOEXEC);
     if (argc > 1 && !strcmp(argv[1], "--once")) {
         serve_lines(0, 1, 1);
@@ -357,5 +678,6 @@ int main(int argc, char **argv) {
     }
     int port = open_port();
     if (port < 0) return perror("substrate-helper: port " PORT_NAME), 1;
+    come_first();
     serve_lines(port, port, 0);
 }

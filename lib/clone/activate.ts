@@ -1,14 +1,19 @@
-import { VmSubstrateError } from "../core/index.ts";
-import { NIC_ID, type QemuInstance } from "../host/index.ts";
-import { awaitCarrier, type HelperChannel, type Identity, personalise } from "../netcfg/index.ts";
+import { NIC_ID } from "../host/index.ts";
+import { awaitCarrier, type PersonaliseTarget, personalise, publicIdentity, verifyResumed } from "../netcfg/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
+import type { Clone } from "./clone.ts";
 import type { ChannelKind, CloneDependencies } from "./dependencies.ts";
 import type { DockedClone } from "./docked-clone.ts";
+import type { OnFailpoint } from "./failpoints.ts";
 import { joinFabric } from "./join-fabric.ts";
 import { launchClone } from "./launch.ts";
 import { PhaseClock } from "./phases.ts";
 import type { ClonePlan } from "./plan.ts";
+import { authorizedKeysFile, type Provision, provideFiles, runFirst } from "./provision.ts";
+import { verifyFromOutside, verifyGeneration } from "./verify-outside.ts";
 import { Vm } from "./vm.ts";
+import type { VmOwner } from "./vm-owner.ts";
+import type { VmOrigin } from "./vm-state.ts";
 
 const PERSONALISE_TIMEOUT_MS = 15_000;
 const CARRIER_TIMEOUT_MS = 5000;
@@ -22,13 +27,14 @@ export interface ActivateOptions {
   readonly signal: AbortSignal;
   /** A clone to claim instead of launching one; it is ours from here on, whatever happens. */
   readonly docked?: DockedClone | undefined;
-  /** Gives the identity's leases back; called once, when the VM is gone. */
-  readonly releaseLeases: () => void;
+  readonly provision: Provision;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly owner: VmOwner;
 }
 
 /**
- * Turns a plan into a personal, running, verified VM: launch or claim, `cont` with the link down, personalise, verify from inside
- * and outside, link up. A failure at any step ends the clone and leaves nothing; its leases stay with the caller.
+ * Turns a plan into a personal, running, verified VM: launch or claim, `cont` with the link down, identity, verified from
+ * inside and outside, files, link up. A failure at any step ends the clone and leaves nothing; its leases stay with the caller.
  *
  * @throws VmSubstrateError of the step that failed
  */
@@ -38,61 +44,92 @@ export async function activateClone(
   options: ActivateOptions,
   deps: CloneDependencies,
 ): Promise<Vm> {
-  const { signal } = options;
+  const { signal, docked } = options;
   const clock = new PhaseClock(options.startedAt, options.plannedAt);
   await using undo = new AsyncDisposableStack();
-  const { docked } = options;
   const clone = undo.use(docked?.clone ?? (await launchClone(plan, substrate, options.channel, deps, clock, signal)));
-  const { instance, helper } = clone;
   const working = async () => {
-    await instance.qmp.execute("cont", {}, { signal });
-    await giveIdentity(instance, helper, plan, substrate.manifest.guest, clock, signal);
+    await clone.instance.qmp.execute("cont", {}, { signal });
+    deps.failpoint("claim.running");
+    const hasIdentity = docked !== undefined && docked.plan.identity === plan.identity;
+    await makePersonal(clone, plan, substrate.manifest.guest, { ...options, hasIdentity, clock, ...deps });
   };
-  await instance.process.guard("activation", working());
-
+  await clone.instance.process.guard("activation", working());
   undo.move();
-  const { name, version } = substrate.manifest;
-  return new Vm({
-    id: plan.id,
-    identity: plan.identity,
-    substrate: { name, version },
-    origin: docked === undefined ? "cloned" : "docked",
-    clone,
-    timings: clock.timings(),
-    releaseLeases: options.releaseLeases,
-  });
+  return personalVm(plan, substrate, clone, docked === undefined ? "cloned" : "docked", clock, options, deps);
 }
 
-/** Identity into a running guest whose link is down, checked, then the link up. */
-export async function giveIdentity(
-  instance: QemuInstance,
-  helper: HelperChannel,
+export interface PersonalOptions {
+  /** It was given the identity before, and only has to show that it still has it. */
+  readonly hasIdentity: boolean;
+  readonly provision: Provision;
+  readonly clock: PhaseClock;
+  readonly signal: AbortSignal;
+  readonly failpoint: OnFailpoint;
+}
+
+/** A running guest whose link is down: identity, checked, files, and the link up. */
+export async function makePersonal(
+  clone: Clone,
   plan: ClonePlan,
-  guest: LoadedSubstrate["manifest"]["guest"],
-  clock: PhaseClock,
-  signal: AbortSignal,
+  profile: LoadedSubstrate["manifest"]["guest"],
+  options: PersonalOptions,
 ): Promise<void> {
-  const target = { interface: guest.interface, sshHostKey: guest.sshHostKey };
+  const { instance, guest } = clone;
+  const { signal, clock, failpoint, provision } = options;
+  const within = { timeoutMs: PERSONALISE_TIMEOUT_MS, signal };
   await Promise.all([
-    personalise(helper, plan.identity, target, { timeoutMs: PERSONALISE_TIMEOUT_MS, signal }),
+    options.hasIdentity
+      ? verifyResumed(guest.helper, plan.identity, profile, within)
+      : personalise(guest.helper, plan.identity, profile, within),
     joinFabric(instance.qmp, plan.fabric, signal),
   ]);
+  failpoint("claim.personalised");
   clock.mark("personalise");
   await verifyFromOutside(instance, plan.identity, signal);
+  if (profile.identity.vmGenerationId) await verifyGeneration(instance, plan.uuid, signal);
+  failpoint("claim.verified");
   clock.mark("verify");
-  if (plan.fabric.kind !== "none") {
-    await instance.qmp.execute("set_link", { name: NIC_ID, up: true }, { signal });
-    await awaitCarrier(helper, guest.interface, { timeoutMs: CARRIER_TIMEOUT_MS, signal });
-  }
+  const late = options.hasIdentity ? authorizedKeysFile(provision.authorizedKeys, profile.identity) : [];
+  await provideFiles(clone, provision, late, signal);
+  failpoint("claim.provisioned");
+  clock.mark("files");
+  if (plan.fabric.kind !== "none") await linkUp(clone, profile, signal);
+  failpoint("claim.linked");
   clock.mark("link");
+  await runFirst(clone, provision, signal);
+  failpoint("claim.ran");
+  clock.mark("run");
 }
 
-/** What the guest cannot lie about: the MAC address that its NIC was programmed with. */
-async function verifyFromOutside(instance: QemuInstance, identity: Identity, signal: AbortSignal): Promise<void> {
-  const [filter] = await instance.qmp.execute("query-rx-filter", { name: NIC_ID }, { signal });
-  const found = filter?.["main-mac"]?.toLowerCase();
-  if (found === identity.mac) return;
-  throw new VmSubstrateError("IDENTITY_UNVERIFIED", `the NIC's MAC address is "${found}", expected "${identity.mac}"`, {
-    details: { part: "mac", expected: identity.mac, got: found },
+async function linkUp({ instance, guest }: Clone, profile: PersonaliseTarget, signal: AbortSignal): Promise<void> {
+  await instance.qmp.execute("set_link", { name: NIC_ID, up: true }, { signal });
+  await awaitCarrier(guest.helper, profile.interface, { timeoutMs: CARRIER_TIMEOUT_MS, signal });
+}
+
+/** The handle of a VM that was just made. */
+export function personalVm(
+  plan: ClonePlan,
+  substrate: LoadedSubstrate,
+  clone: Clone,
+  origin: VmOrigin,
+  clock: PhaseClock,
+  { labels, provision, owner }: Pick<ActivateOptions, "labels" | "provision" | "owner">,
+  { failpoint }: Pick<CloneDependencies, "failpoint">,
+): Vm {
+  const { name, version, guest } = substrate.manifest;
+  return new Vm({
+    id: plan.id,
+    identity: publicIdentity(plan.identity),
+    target: { interface: guest.interface, identity: { ipv6: guest.identity.ipv6 } },
+    substrate: { name, version },
+    origin,
+    labels,
+    env: provision.env,
+    createdAt: new Date(),
+    timings: clock.timings(),
+    clone,
+    owner,
+    failpoint,
   });
 }

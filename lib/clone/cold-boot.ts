@@ -1,16 +1,15 @@
 import { rm } from "node:fs/promises";
 import { MIB } from "../core/index.ts";
 import { createOverlay, NIC_ID, QemuInstance, requireSharedMemory } from "../host/index.ts";
-import { ResidentHelper } from "../netcfg/index.ts";
-import { GuestAgent } from "../qmp/index.ts";
 import { awaitReady, type LoadedSubstrate, machineConfig } from "../substrate/index.ts";
-import { type ActivateOptions, giveIdentity } from "./activate.ts";
+import { type ActivateOptions, makePersonal, personalVm } from "./activate.ts";
+import { Clone } from "./clone.ts";
 import type { CloneDependencies } from "./dependencies.ts";
+import { GuestLink } from "./guest-link.ts";
 import { PhaseClock } from "./phases.ts";
 import type { ClonePlan } from "./plan.ts";
-import { Vm } from "./vm.ts";
+import type { Vm } from "./vm.ts";
 
-const CONNECT_TIMEOUT_MS = 5000;
 const READY_TIMEOUT_MS = 90_000;
 
 /**
@@ -21,7 +20,7 @@ export async function coldBoot(
   plan: ClonePlan,
   substrate: LoadedSubstrate,
   kernel: { readonly kernel: string; readonly initrd: string },
-  options: Omit<ActivateOptions, "channel" | "docked">,
+  options: Omit<ActivateOptions, "docked">,
   deps: CloneDependencies,
 ): Promise<Vm> {
   const { manifest } = substrate;
@@ -53,24 +52,24 @@ export async function coldBoot(
   await instance.qmp.execute("set_link", { name: NIC_ID, up: false }, { signal });
   clock.mark("spawn");
 
-  const connect = { timeoutMs: CONNECT_TIMEOUT_MS, signal };
-  const agent = undo.use(await GuestAgent.connect(paths.agent, connect));
-  const helper = undo.use(await ResidentHelper.connect(paths.helper, connect));
+  const guest = undo.use(
+    await GuestLink.connect({ paths, channel: "helper", helperProgram: substrate.substrate.paths.helper }),
+  );
+  const clone = new Clone(instance, guest, undo.move());
   const booting = async () => {
-    await awaitReady(manifest.guest.ready, { agent, helper }, { timeoutMs: READY_TIMEOUT_MS, signal });
+    await awaitReady(
+      manifest.guest.ready,
+      { agent: await guest.agent(), helper: guest.helper },
+      { timeoutMs: READY_TIMEOUT_MS, signal },
+    );
     clock.mark("load");
-    await giveIdentity(instance, helper, plan, manifest.guest, clock, signal);
+    await makePersonal(clone, plan, manifest.guest, { ...options, hasIdentity: false, clock, ...deps });
   };
-  await instance.process.guard("boot", booting());
-
-  const owned = undo.move();
-  return new Vm({
-    id: plan.id,
-    identity: plan.identity,
-    substrate: { name: manifest.name, version: manifest.version },
-    origin: "booted",
-    clone: { instance, agent, helper, [Symbol.asyncDispose]: () => owned.disposeAsync() },
-    timings: clock.timings(),
-    releaseLeases: options.releaseLeases,
-  });
+  try {
+    await instance.process.guard("boot", booting());
+  } catch (error) {
+    await clone[Symbol.asyncDispose]();
+    throw error;
+  }
+  return personalVm(plan, substrate, clone, "booted", clock, options, deps);
 }

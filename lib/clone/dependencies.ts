@@ -1,5 +1,6 @@
 import type { Logger } from "../core/index.ts";
-import type { Paths, QemuBinary } from "../host/index.ts";
+import type { ForkServer, Paths, QemuBinary } from "../host/index.ts";
+import type { OnFailpoint } from "./failpoints.ts";
 
 /** How the helper's operations reach a guest. `agent` is for guests that have qemu-guest-agent and nothing else. */
 export const CHANNELS = ["helper", "agent"] as const;
@@ -9,4 +10,7 @@ export interface CloneDependencies {
   readonly paths: Paths;
   readonly qemu: QemuBinary;
   readonly logger: Logger;
+  readonly failpoint: OnFailpoint;
+  /** Starts QEMU cheaply where it can. */
+  readonly forkServer?: ForkServer | undefined;
 }

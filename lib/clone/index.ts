@@ -1,8 +1,18 @@
 export { type ActivateOptions, activateClone } from "./activate.ts";
+export { type Adoption, adoptClone } from "./adopt.ts";
 export { coldBoot } from "./cold-boot.ts";
-export { CHANNELS, type ChannelKind } from "./dependencies.ts";
-export { type DockedClone, dockClone } from "./docked-clone.ts";
+export { CHANNELS, type ChannelKind, type CloneDependencies } from "./dependencies.ts";
+export { type DockedClone, type DockPlan, dockClone } from "./docked-clone.ts";
+export { FAILPOINTS, type Failpoint, type OnFailpoint } from "./failpoints.ts";
 export { PHASES, type Phase, type Timings } from "./phases.ts";
-export { type ClonePlan, planClones } from "./plan.ts";
-export { type ExecResult, Vm, type VmEvents, type VmOrigin, type VmState } from "./vm.ts";
-export type { ExecOptions, FileOptions, ReadFileOptions } from "./vm-options.ts";
+export { type ClonePlan, newClonePlan } from "./plan.ts";
+export type { Provision } from "./provision.ts";
+export { type ExecResult, Vm } from "./vm.ts";
+export {
+  type ExecOptions,
+  type FileOptions,
+  lifetimeSchema,
+  type ReadFileOptions,
+} from "./vm-options.ts";
+export type { Expiry, VmOwner } from "./vm-owner.ts";
+export { VM_ORIGINS, type VmEvents, type VmOrigin, type VmState } from "./vm-state.ts";

@@ -1,6 +1,5 @@
-import { HUB_ID } from "../host/index.ts";
+import { HUB_ID, type Monitor } from "../host/index.ts";
 import type { Fabric } from "../netcfg/index.ts";
-import type { QmpClient } from "../qmp/index.ts";
 
 const FABRIC_ID = "fabric0";
 
@@ -8,7 +7,7 @@ const FABRIC_ID = "fabric0";
  * Plugs a VM's hub into its network. Harmless while the NIC's link is down, so it is done beside the personalisation.
  * Source: QEMU QMP reference, netdev_add.
  */
-export async function joinFabric(qmp: QmpClient, fabric: Fabric, signal: AbortSignal): Promise<void> {
+export async function joinFabric(qmp: Pick<Monitor, "execute">, fabric: Fabric, signal: AbortSignal): Promise<void> {
   switch (fabric.kind) {
     case "none":
       return;

@@ -1,28 +1,20 @@
-import { open, readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { withDeadline } from "../core/index.ts";
 import { createOverlay, QemuInstance } from "../host/index.ts";
-import { CarriedHelper, type HelperChannel, ResidentHelper } from "../netcfg/index.ts";
-import { GuestAgent } from "../qmp/index.ts";
 import { type LoadedSubstrate, machineConfig } from "../substrate/index.ts";
+import { Clone } from "./clone.ts";
 import type { ChannelKind, CloneDependencies } from "./dependencies.ts";
+import { GuestLink } from "./guest-link.ts";
 import type { PhaseClock } from "./phases.ts";
 import type { ClonePlan } from "./plan.ts";
 
 /** Loading takes 10-30 ms; an empty or hanging stream would otherwise keep QEMU in `inmigrate` for ever. */
 const LOAD_TIMEOUT_MS = 5000;
 const LOAD_POLL_MS = 1;
-const CONNECT_TIMEOUT_MS = 5000;
-
-/** A clone that has its substrate's state and has not run yet. Disposing ends it and removes its folders. */
-export interface RestoredClone extends AsyncDisposable {
-  readonly instance: QemuInstance;
-  readonly agent: GuestAgent;
-  readonly helper: HelperChannel;
-}
 
 /**
- * Overlay, spawn with private RAM, load of the device state. On failure nothing is left.
+ * Overlay, spawn with private RAM, load of the device state. The clone has not run when this is done. On failure nothing is
+ * left.
  *
  * @throws VmSubstrateError SUBSTRATE_CORRUPT, SUBSTRATE_INCOMPATIBLE, QEMU_EXITED, QEMU_MISSING, TIMEOUT, ABORTED
  */
@@ -33,17 +25,20 @@ export async function launchClone(
   deps: CloneDependencies,
   clock: PhaseClock,
   signal: AbortSignal,
-): Promise<RestoredClone> {
+): Promise<Clone> {
   const { manifest } = substrate;
+  const { failpoint } = deps;
   const paths = deps.paths.vm(plan.id);
   const { state, disk, helper: helperProgram } = substrate.substrate.paths;
   await using undo = new AsyncDisposableStack();
 
+  failpoint("launch.intended");
   await substrate.requireUntouched();
   undo.defer(() => QemuInstance.removeFolders(paths));
   await QemuInstance.prepareFolders(paths);
+  failpoint("launch.folders");
   await createOverlay(paths.overlay, disk, manifest.diskSizeBytes);
-  await using stateFile = await open(state, "r");
+  failpoint("launch.overlay");
   clock.mark("overlay");
 
   const config = machineConfig({
@@ -57,21 +52,16 @@ export async function launchClone(
     disk: { file: paths.overlay, backingFile: disk },
     incoming: true,
   });
-  const instance = undo.use(await QemuInstance.launch({ ...deps, config, paths, signal, inheritFds: [stateFile.fd] }));
+  const instance = undo.use(await QemuInstance.launch({ ...deps, config, paths, signal, inheritFiles: [state] }));
+  failpoint("launch.spawned");
   clock.mark("spawn");
 
-  // Connected before the guest runs: its agent sleeps 100 ms whenever it finds nobody at the other end of its port.
-  const connect = { timeoutMs: CONNECT_TIMEOUT_MS, signal };
-  const agent = undo.use(await GuestAgent.connect(paths.agent, connect));
-  const helper = undo.use(
-    channel === "helper"
-      ? await ResidentHelper.connect(paths.helper, connect)
-      : new CarriedHelper(agent, await readFile(helperProgram)),
-  );
+  const guest = undo.use(await GuestLink.connect({ paths, channel, helperProgram }));
+  failpoint("launch.connected");
   await load(instance, signal);
+  failpoint("launch.loaded");
   clock.mark("load");
-  const owned = undo.move();
-  return { instance, agent, helper, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return new Clone(instance, guest, undo.move());
 }
 
 /** The first descriptor after stdin, stdout and stderr. */
@@ -83,7 +73,11 @@ async function load(instance: QemuInstance, signal: AbortSignal): Promise<void> 
     { what: "load of the device state", timeoutMs: LOAD_TIMEOUT_MS, signal },
     async (inner) => {
       const capabilities = [{ capability: "x-ignore-shared", state: true }];
-      await qmp.execute("migrate-set-capabilities", { capabilities }, { signal: inner });
+      await Promise.all([
+        qmp.execute("migrate-set-capabilities", { capabilities }, { signal: inner }),
+        // After a load QEMU has the guest announce itself, and does so too; a clone has nothing to announce yet.
+        qmp.execute("migrate-set-parameters", { "announce-rounds": 0 }, { signal: inner }),
+      ]);
       await qmp.execute("migrate-incoming", { uri: `fd:${INHERITED_FD}` }, { signal: inner });
       for (;;) {
         const { status } = await qmp.execute("query-status", {}, { signal: inner });

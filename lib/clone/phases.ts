@@ -2,7 +2,18 @@
  * The parts of an activation, in order. Together they are all of it: what is between two marks belongs to the later.
  * `wait` is for others of the same call to make room; only so many clones are started at a time.
  */
-export const PHASES = ["plan", "wait", "overlay", "spawn", "load", "personalise", "verify", "link"] as const;
+export const PHASES = [
+  "plan",
+  "wait",
+  "overlay",
+  "spawn",
+  "load",
+  "personalise",
+  "verify",
+  "files",
+  "link",
+  "run",
+] as const;
 export type Phase = (typeof PHASES)[number];
 
 export interface Timings {

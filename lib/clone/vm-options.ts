@@ -42,3 +42,7 @@ export const readFileOptionsSchema = z.strictObject({
   ...common,
   maxBytes: z.int().min(0).max(MAX_READ_BYTES).optional(),
 });
+/** A timer of Node's cannot wait longer: 2^31 - 1 ms, 24.8 days. */
+const MAX_LIFETIME_MS = 2_147_483_647;
+
+export const lifetimeSchema = z.int().min(1).max(MAX_LIFETIME_MS);

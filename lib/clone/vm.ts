@@ -2,14 +2,15 @@ import {
   type EventSource,
   Events,
   isVmSubstrateError,
+  messageOf,
   VmSubstrateError,
   validate,
   withDeadline,
 } from "../core/index.ts";
-import { type ExitCause, type ProcessMemory, processMemory } from "../host/index.ts";
-import type { Identity } from "../netcfg/index.ts";
-import { GuestAgent, guestExec, readGuestFile, writeGuestFile } from "../qmp/index.ts";
-import type { RestoredClone } from "./launch.ts";
+import { type ExitCause, type ProcessMemory, type ProcessName, processMemory } from "../host/index.ts";
+import { verifyResumed } from "../netcfg/index.ts";
+import { type GuestAgent, guestExec, readGuestFile, writeGuestFile } from "../qmp/index.ts";
+import type { Clone } from "./clone.ts";
 import type { Timings } from "./phases.ts";
 import {
   argvSchema,
@@ -18,12 +19,17 @@ import {
   execOptionsSchema,
   type FileOptions,
   fileOptionsSchema,
+  lifetimeSchema,
   pathSchema,
   type ReadFileOptions,
   readFileOptionsSchema,
 } from "./vm-options.ts";
+import type { VmOwner } from "./vm-owner.ts";
+import type { VmParts } from "./vm-parts.ts";
+import type { VmEvents, VmOrigin, VmState } from "./vm-state.ts";
 
-const RECONNECT_TIMEOUT_MS = 5000;
+/** For `stop` and `cont`, and for the clock of a resumed guest. */
+const PAUSE_TIMEOUT_MS = 5000;
 
 export interface ExecResult {
   /** Null when a signal ended the program. */
@@ -37,33 +43,14 @@ export interface ExecResult {
   readonly truncated: boolean;
 }
 
-/** `docked`: a waiting clone was claimed. `cloned`: made when it was asked for. `booted`: the baseline's cold boot. */
-export type VmOrigin = "docked" | "cloned" | "booted";
-
-export type VmState = "running" | "released" | "failed";
-
-export type VmEvents = {
-  /** QEMU ended without being asked to. The VM's resources were given back. */
-  exit: [cause: ExitCause];
-  released: [];
-};
-
-export interface VmParts {
-  readonly id: string;
-  readonly identity: Identity;
-  readonly substrate: { readonly name: string; readonly version: number };
-  readonly origin: VmOrigin;
-  readonly clone: RestoredClone;
-  readonly timings: Timings;
-  readonly releaseLeases: () => void;
-}
-
 /** A personal, running VM. `release()` it, or let `await using` do so. */
 export class Vm implements AsyncDisposable {
   readonly id: string;
   readonly hostname: string;
   /** IPv4, dotted quad. */
   readonly address: string;
+  /** IPv6, where its network has one. */
+  readonly address6: string | undefined;
   readonly mac: string;
   /** 32 hexadecimal digits, machine-id(5). */
   readonly machineId: string;
@@ -71,34 +58,42 @@ export class Vm implements AsyncDisposable {
   readonly sshHostKey: string;
   readonly substrate: { readonly name: string; readonly version: number };
   readonly origin: VmOrigin;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly createdAt: Date;
   /** Where the time of its activation went. */
   readonly timings: Timings;
-  readonly #clone: RestoredClone;
-  readonly #releaseLeases: () => void;
+  readonly #parts: VmParts;
+  readonly #clone: Clone;
+  readonly #owner: VmOwner;
   readonly #events = new Events<VmEvents>();
-  #agent: Promise<GuestAgent> | undefined;
-  #state: VmState = "running";
+  #state: Exclude<VmState, "unresponsive">;
+  #responsive = true;
+  /** Parking and resuming take turns. */
+  #last: Promise<unknown> = Promise.resolve();
   #gone: Promise<void> | undefined;
 
   constructor(parts: VmParts) {
     this.id = parts.id;
     this.hostname = parts.identity.hostname;
     this.address = parts.identity.address;
+    this.address6 = parts.identity.address6;
     this.mac = parts.identity.mac;
     this.machineId = parts.identity.machineId;
-    this.sshHostKey = parts.identity.sshHostKey.publicKey;
+    this.sshHostKey = parts.identity.sshHostKey;
     this.substrate = parts.substrate;
     this.origin = parts.origin;
+    this.labels = parts.labels;
+    this.createdAt = parts.createdAt;
     this.timings = parts.timings;
+    this.#parts = parts;
     this.#clone = parts.clone;
-    this.#releaseLeases = parts.releaseLeases;
-    this.#adopt(parts.clone.agent);
-    this.#agent = Promise.resolve(parts.clone.agent);
+    this.#owner = parts.owner;
+    this.#state = parts.state ?? "running";
     void parts.clone.instance.process.exited.then((cause) => this.#onExit(cause));
   }
 
   get state(): VmState {
-    return this.#state;
+    return this.#state === "running" && !this.#responsive ? "unresponsive" : this.#state;
   }
 
   get events(): EventSource<VmEvents> {
@@ -110,21 +105,33 @@ export class Vm implements AsyncDisposable {
     return this.#clone.instance.process.pid;
   }
 
+  /** What a later owner knows its process by; undefined when it has ended. */
+  processName(): Promise<ProcessName | undefined> {
+    return this.#clone.instance.process.name();
+  }
+
+  /** When it will be released or parked by itself; undefined when never. */
+  get expiresAt(): Date | undefined {
+    return this.#owner.expiry?.at;
+  }
+
   /**
    * Runs a program in the guest: an argument list, never a shell. A program that fails is a result, not an error.
    *
-   * @throws VmSubstrateError VM_GONE, INVALID_ARGUMENT, GUEST_EXEC_TIMEOUT, GUEST_COMMAND_FAILED (no such program),
+   * @throws VmSubstrateError VM_GONE, VM_PARKED, INVALID_ARGUMENT, GUEST_EXEC_TIMEOUT, GUEST_COMMAND_FAILED (no such program),
    *   GUEST_AGENT_*, ABORTED
    */
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
     const program = validate(argvSchema, argv, "exec: argv");
     const valid = validate(execOptionsSchema, options, "exec");
-    const { stdout, stderr, ...rest } = await this.#withAgent("exec", (agent) => guestExec(agent, program, valid));
+    const env = { ...this.#parts.env, ...valid.env };
+    const within = Object.keys(env).length === 0 ? valid : { ...valid, env };
+    const { stdout, stderr, ...rest } = await this.#withAgent("exec", (agent) => guestExec(agent, program, within));
     const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
     return { ...rest, stdout: text(stdout), stderr: text(stderr), stdoutBytes: stdout, stderrBytes: stderr };
   }
 
-  /** @throws VmSubstrateError VM_GONE, INVALID_ARGUMENT, GUEST_COMMAND_FAILED, GUEST_AGENT_*, TIMEOUT, ABORTED */
+  /** @throws VmSubstrateError VM_GONE, VM_PARKED, INVALID_ARGUMENT, GUEST_COMMAND_FAILED, GUEST_AGENT_*, TIMEOUT, ABORTED */
   async readFile(path: string, options: ReadFileOptions = {}): Promise<Uint8Array> {
     validate(pathSchema, path, "readFile: path");
     const { maxBytes, ...within } = validate(readFileOptionsSchema, options, "readFile");
@@ -147,90 +154,220 @@ export class Vm implements AsyncDisposable {
     );
   }
 
-  /** QEMU's memory, guest included. */
+  /** QEMU's memory, guest included. @throws VmSubstrateError VM_GONE */
   async memory(): Promise<ProcessMemory> {
-    this.#requireRunning("memory");
+    this.#requireAlive("memory");
     return processMemory(this.pid);
+  }
+
+  /**
+   * Pauses the guest. It keeps its memory, disk and identity, and takes no processor time until `resume()`. Idempotent.
+   * @throws VmSubstrateError VM_GONE, VM_UNRESPONSIVE, STORE_UNWRITABLE
+   */
+  park(): Promise<void> {
+    return this.#inTurn("park", async () => {
+      if (this.#state === "parked") return;
+      await this.#owner.parking();
+      this.#parts.failpoint("park.intended");
+      await this.#monitor("park", "stop");
+      this.#parts.failpoint("park.paused");
+      this.#state = "parked";
+      this.#announce("parked");
+    });
+  }
+
+  /**
+   * Lets a parked guest run again, with its clock set right before anybody hears of it. Idempotent.
+   * @throws VmSubstrateError VM_GONE, VM_UNRESPONSIVE when the guest does not answer: it is parked again, IDENTITY_UNVERIFIED
+   */
+  resume(): Promise<void> {
+    return this.#inTurn("resume", async () => {
+      if (this.#state === "running") return;
+      await this.#owner.resuming();
+      this.#parts.failpoint("resume.intended");
+      try {
+        await this.#monitor("resume", "cont");
+        this.#parts.failpoint("resume.running");
+        await this.mendClock();
+        this.#parts.failpoint("resume.verified");
+      } catch (error) {
+        if (this.#isGone) throw this.#goneError("resume", error);
+        await this.#owner.parking();
+        await this.#monitor("resume", "stop").catch(() => {});
+        throw error;
+      }
+      this.#state = "running";
+      this.#announce("resumed");
+    });
+  }
+
+  /** A guest that was paused is behind by that time. Sets its clock, and checks that it is who it was. */
+  async mendClock(): Promise<void> {
+    const { identity, target } = this.#parts;
+    const within = { timeoutMs: PAUSE_TIMEOUT_MS };
+    const working = verifyResumed(this.#clone.guest.helper, identity, target, within);
+    await this.#clone.instance.process.guard("resume", working);
+  }
+
+  /**
+   * The first word with a VM that was taken over: its guest is made to run or to be paused as its record says, whatever its
+   * last owner got to. Never throws; one that does not answer is unresponsive.
+   */
+  async settle(timeoutMs: number): Promise<void> {
+    const { qmp } = this.#clone.instance;
+    try {
+      const { running } = await qmp.execute("query-status", {}, { timeoutMs });
+      if (this.#state === "parked" && running) await qmp.execute("stop", {}, { timeoutMs });
+      if (this.#state === "running" && !running) {
+        await qmp.execute("cont", {}, { timeoutMs });
+        await this.mendClock();
+      }
+    } catch (cause) {
+      if (this.#isGone) return;
+      const message = `VM ${this.hostname} (${this.id}) did not answer its new owner: ${messageOf(cause)}`;
+      this.#setUnresponsive(new VmSubstrateError("VM_UNRESPONSIVE", message, { cause, details: { id: this.id } }));
+    }
+  }
+
+  /**
+   * Puts the VM's expiry off, to `ms` milliseconds from now.
+   * @throws VmSubstrateError VM_GONE, INVALID_ARGUMENT beyond its greatest lifetime
+   */
+  async extend(ms: number): Promise<Date> {
+    validate(lifetimeSchema, ms, "extend");
+    this.#requireAlive("extend");
+    return (await this.#owner.extend(ms)).at;
   }
 
   /** Ends the VM and gives back all it held. Idempotent; resolves when nothing of it is left. */
   async release(): Promise<void> {
-    const first = this.#state === "running";
+    if (this.#state === "detached") throw this.#goneError("release");
+    const first = !this.#isGone;
     if (first) this.#state = "released";
-    await this.#dispose();
-    if (first) this.#announce(() => this.#events.emit("released"));
+    await this.#end();
+    if (first) this.#announce("released");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.release();
   }
 
+  /** Leaves the VM to the next owner of its state directory; this handle of it is of no more use. */
+  async detach(): Promise<void> {
+    await this.#last;
+    if (this.#isGone) return;
+    this.#state = "detached";
+    await this.#clone.detach();
+  }
+
+  /**
+   * Asks the monitor and the guest agent for a sign of life, and says what came of it by `unresponsive` and `responsive`.
+   * Never throws. A parked guest is only asked by its monitor.
+   */
+  async heartbeat(timeoutMs: number): Promise<void> {
+    if (this.#isGone) return;
+    try {
+      const { instance, guest } = this.#clone;
+      const beating = withDeadline({ what: "heartbeat", timeoutMs, timeoutCode: "VM_UNRESPONSIVE" }, async (signal) => {
+        await instance.qmp.execute("query-status", {}, { signal });
+        if (this.#state === "running") await (await guest.agent()).execute("guest-ping", {}, { timeoutMs, signal });
+      });
+      await instance.process.guard("heartbeat", beating);
+      if (!this.#responsive) this.#setResponsive();
+    } catch (cause) {
+      if (this.#isGone || isVmSubstrateError(cause, "QEMU_EXITED")) return;
+      const message = `VM ${this.hostname} (${this.id}) gave no sign of life within ${timeoutMs} ms`;
+      this.#setUnresponsive(new VmSubstrateError("VM_UNRESPONSIVE", message, { cause, details: { id: this.id } }));
+    }
+  }
+
+  #setResponsive(): void {
+    this.#responsive = true;
+    this.#announce("responsive");
+  }
+
+  #setUnresponsive(error: VmSubstrateError): void {
+    if (!this.#responsive) return;
+    this.#responsive = false;
+    this.#announce("unresponsive", error);
+  }
+
   async #onExit(cause: ExitCause): Promise<void> {
-    if (this.#state !== "running") return;
+    if (this.#isGone) return;
     this.#state = "failed";
     // Listeners hear of the end even when something of it could not be removed; the next opening clears that.
-    await this.#dispose().catch(() => {});
-    this.#announce(() => this.#events.emit("exit", cause));
+    await this.#end().catch(() => {});
+    this.#announce("exit", cause);
   }
 
   /** A listener that throws is its owner's mistake, and must not become this VM's. */
-  #announce(emit: () => void): void {
+  #announce<Name extends keyof VmEvents>(name: Name, ...args: VmEvents[Name]): void {
     try {
-      emit();
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- eventemitter3 cannot tie generic arguments to a generic name
+      (this.#events as unknown as Events<Record<string, unknown[]>>).emit(name, ...args);
     } catch (error) {
       process.emitWarning(error instanceof Error ? error : String(error));
     }
   }
 
-  #dispose(): Promise<void> {
+  #end(): Promise<void> {
     this.#gone ??= (async () => {
-      try {
-        await this.#clone[Symbol.asyncDispose]();
-      } finally {
-        this.#releaseLeases();
-      }
+      // A stack, so that what fails does not keep the rest: a VM is ended even when nothing can be recorded any more.
+      await using ending = new AsyncDisposableStack();
+      ending.defer(() => this.#owner.gone());
+      ending.use(this.#clone);
+      await this.#owner.releasing();
     })();
     return this.#gone;
   }
 
-  async #withAgent<T>(what: string, work: (agent: GuestAgent) => Promise<T>): Promise<T> {
-    this.#requireRunning(what);
+  async #inTurn(what: string, work: () => Promise<void>): Promise<void> {
+    this.#requireAlive(what);
+    const working = this.#last.then(() => {
+      this.#requireAlive(what);
+      return work();
+    });
+    this.#last = working.catch(() => {});
+    await working;
+  }
+
+  async #monitor(what: string, command: "stop" | "cont"): Promise<void> {
+    const { instance } = this.#clone;
     try {
-      const agent = await this.#connectedAgent();
+      await instance.process.guard(what, instance.qmp.execute(command, {}, { timeoutMs: PAUSE_TIMEOUT_MS }));
+    } catch (cause) {
+      if (this.#isGone || isVmSubstrateError(cause, "QEMU_EXITED")) throw this.#goneError(what, cause);
+      const message = `${what}: QEMU of VM ${this.hostname} (${this.id}) does not answer`;
+      throw new VmSubstrateError("VM_UNRESPONSIVE", message, { cause, details: { id: this.id } });
+    }
+  }
+
+  async #withAgent<T>(what: string, work: (agent: GuestAgent) => Promise<T>): Promise<T> {
+    this.#requireAlive(what);
+    if (this.#state === "parked") {
+      const message = `${what}: VM ${this.hostname} (${this.id}) is parked; resume() it first`;
+      throw new VmSubstrateError("VM_PARKED", message, { details: { id: this.id } });
+    }
+    try {
+      const agent = await this.#clone.guest.agent();
       return await this.#clone.instance.process.guard(what, work(agent));
     } catch (error) {
       // The channel ends with the process: the VM's end is then the better explanation.
-      if (this.#state !== "running" || isVmSubstrateError(error, "QEMU_EXITED")) throw this.#goneError(what, error);
+      if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw this.#goneError(what, error);
       throw error;
     }
   }
 
-  #requireRunning(what: string): void {
-    if (this.#state !== "running") throw this.#goneError(what);
+  get #isGone(): boolean {
+    return this.#state === "released" || this.#state === "failed" || this.#state === "detached";
+  }
+
+  #requireAlive(what: string): void {
+    if (this.#isGone) throw this.#goneError(what);
   }
 
   #goneError(what: string, cause?: unknown): VmSubstrateError {
     const message = `${what}: VM ${this.hostname} (${this.id}) is ${this.#state}`;
     return new VmSubstrateError("VM_GONE", message, { cause, details: { id: this.id, state: this.#state } });
-  }
-
-  /** A guest that says too much loses its agent channel, not its VM: the next call makes a new one. */
-  #adopt(agent: GuestAgent): void {
-    agent.events.once("close", () => {
-      this.#agent = undefined;
-    });
-  }
-
-  #connectedAgent(): Promise<GuestAgent> {
-    if (this.#agent !== undefined) return this.#agent;
-    const connecting = GuestAgent.connect(this.#clone.instance.paths.agent, { timeoutMs: RECONNECT_TIMEOUT_MS });
-    this.#agent = connecting;
-    connecting.then(
-      (agent) => this.#adopt(agent),
-      () => {
-        this.#agent = undefined;
-      },
-    );
-    return connecting;
   }
 }

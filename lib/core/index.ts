@@ -9,5 +9,6 @@ export {
 export { type EventSource, Events } from "./events.ts";
 export { newId } from "./ids.ts";
 export { type Logger, silentLogger } from "./logger.ts";
+export { Reconnecting } from "./reconnecting.ts";
 export { formatMiB, KIB, MIB } from "./units.ts";
 export { signalSchema, validate } from "./validate.ts";

@@ -1,6 +1,6 @@
 import { statfs } from "node:fs/promises";
 import { formatMiB, MIB, VmSubstrateError } from "../core/index.ts";
-import { availableMemoryBytes } from "./proc.ts";
+import { availableMemoryBytes, freeDescriptors } from "./proc.ts";
 
 /** `f_type` of tmpfs, from linux/magic.h. */
 const TMPFS_MAGIC = 0x01021994;
@@ -8,6 +8,11 @@ const TMPFS_MAGIC = 0x01021994;
 export const SHARED_MEMORY_RESERVE_BYTES = 16 * MIB;
 /** Left free on the machine. */
 export const MEMORY_RESERVE_BYTES = 256 * MIB;
+
+/** Files that are left for everything but VMs. */
+const DESCRIPTOR_RESERVE = 32;
+/** A VM's three sockets for good, and while it starts its log, its state file and a pipe. */
+const DESCRIPTORS_PER_VM = 6;
 
 export interface SharedMemory {
   readonly isTmpfs: boolean;
@@ -43,5 +48,20 @@ export async function requireMemory(neededBytes: number, purpose: string): Promi
     `${purpose} needs about ${formatMiB(neededBytes)}, ${formatMiB(available)} are available ` +
       `(${formatMiB(MEMORY_RESERVE_BYTES)} stay in reserve); release VMs or ask for fewer`,
     { details: { neededBytes, availableBytes: available } },
+  );
+}
+
+/**
+ * A process that runs out of descriptors fails in the middle of anything; this fails before.
+ * @throws VmSubstrateError INSUFFICIENT_DESCRIPTORS
+ */
+export async function requireDescriptors(vms: number, purpose: string): Promise<void> {
+  const needed = vms * DESCRIPTORS_PER_VM + DESCRIPTOR_RESERVE;
+  const free = await freeDescriptors();
+  if (free >= needed) return;
+  throw new VmSubstrateError(
+    "INSUFFICIENT_DESCRIPTORS",
+    `${purpose} needs ${needed} further open files, this process may open ${free}; raise its limit (ulimit -n) or release VMs`,
+    { details: { needed, free } },
   );
 }

@@ -1,14 +1,24 @@
 export { cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
 export { type DoctorCheck, type DoctorOptions, doctor } from "./doctor.ts";
-export { requireMemory, requireSharedMemory, sharedMemory } from "./headroom.ts";
-export { killOrphans } from "./orphans.ts";
+export { ForkServer, type ForkServerOptions } from "./fork-server.ts";
+export { requireDescriptors, requireMemory, requireSharedMemory, sharedMemory } from "./headroom.ts";
+export type { Monitor } from "./monitor.ts";
+export { endProcess, type FoundProcess, findProcesses } from "./orphans.ts";
 export { type Directories, Paths, type RecipePaths, type SubstratePaths, socketPath, type VmPaths } from "./paths.ts";
 export { ensurePrivateDir } from "./private-dir.ts";
-export { availableMemoryBytes, bootId, type ProcessMemory, processMemory, processStartTime } from "./proc.ts";
+export {
+  availableMemoryBytes,
+  bootId,
+  monotonicMs,
+  type ProcessMemory,
+  processMemory,
+  processStartTime,
+} from "./proc.ts";
+export type { ExitCause, ProcessName } from "./process-handle.ts";
 export { createOverlay, qcow2VirtualSize } from "./qcow2.ts";
-export { CONSOLE_ID, HUB_ID, NIC_ID, qemuArgv } from "./qemu-argv.ts";
+export { CONSOLE_ID, GENERATION_DRIVER, HUB_ID, NIC_ID, qemuArgv } from "./qemu-argv.ts";
 export { identifyQemu, type QemuBinary } from "./qemu-binary.ts";
 export { QemuInstance } from "./qemu-instance.ts";
-export { type ExitCause, QemuProcess } from "./qemu-process.ts";
+export { QemuProcess } from "./qemu-process.ts";
 export { runTool } from "./run-tool.ts";
 export { ACCELERATORS, type Accelerator, type VmConfig } from "./vm-config.ts";

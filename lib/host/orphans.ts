@@ -1,54 +1,57 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
-import { processStartTime } from "./proc.ts";
+import { processStartTime, processStartTimeSync } from "./proc.ts";
+import type { ProcessName } from "./process-handle.ts";
 
 const GONE_TIMEOUT_MS = 5000;
 const GONE_POLL_MS = 5;
+/** How `qemuArgv` names a VM. */
+const NAME_OPTION = "guest=vm-substrate-";
+
+/** A QEMU process of a state directory, whoever started it. */
+export interface FoundProcess extends ProcessName {
+  /** The id of its VM or build. */
+  readonly id: string;
+}
 
 /**
- * Ends QEMU processes of ours whose owner died. A process is ours when its command line names a file below `stateDir`,
- * which only VMs and builds of this state directory do; the start time is compared right before the signal, since PIDs are reused.
- *
- * @returns the PIDs that were ended
+ * The QEMU processes of a state directory. A process is one of them when it is this user's, is named as a VM of ours, and its
+ * command line has a file below `stateDir`, which only VMs and builds of this state directory do.
  */
-export async function killOrphans(stateDir: string): Promise<number[]> {
-  const killed: number[] = [];
+export async function findProcesses(stateDir: string): Promise<FoundProcess[]> {
+  const found: FoundProcess[] = [];
   for (const entry of await readdir("/proc")) {
     const pid = Number(entry);
     if (!Number.isInteger(pid)) continue;
     const startTime = await processStartTime(pid);
-    if (startTime === undefined || !(await isOurs(pid, stateDir))) continue;
-    if ((await processStartTime(pid)) !== startTime) continue;
-    if (!kill(pid)) continue;
-    killed.push(pid);
-    await untilGone(pid, startTime);
+    const id = startTime === undefined ? undefined : await idOf(pid, stateDir);
+    if (startTime !== undefined && id !== undefined) found.push({ pid, startTime, id });
   }
-  return killed;
+  return found;
 }
 
-/** @returns false when it has ended meanwhile */
-function kill(pid: number): boolean {
+/** Kills a process that is not our child, and waits until it is gone. @returns false when it was gone already */
+export async function endProcess({ pid, startTime }: ProcessName): Promise<boolean> {
+  if (processStartTimeSync(pid) !== startTime) return false;
   try {
-    return process.kill(pid, "SIGKILL");
+    process.kill(pid, "SIGKILL"); // in the turn of the comparison, since PIDs are reused
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ESRCH") return false;
-    throw error;
+    if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
   }
+  for (let waited = 0; waited < GONE_TIMEOUT_MS; waited += GONE_POLL_MS) {
+    if ((await processStartTime(pid)) !== startTime) break;
+    await delay(GONE_POLL_MS);
+  }
+  return true;
 }
 
-async function isOurs(pid: number, stateDir: string): Promise<boolean> {
+async function idOf(pid: number, stateDir: string): Promise<string | undefined> {
   // Anybody can name our files in a command line of theirs.
   const owner = await stat(`/proc/${pid}`).catch(() => undefined);
-  if (owner?.uid !== process.getuid?.()) return false;
+  if (owner?.uid !== process.getuid?.()) return undefined;
   const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
   const args = commandLine.split("\0");
   const inJson = JSON.stringify(`${stateDir}/`).slice(0, -1); // as a path begins in QEMU's JSON arguments
-  return args.some((arg) => arg.startsWith("guest=vm-substrate-")) && args.some((arg) => arg.includes(inJson));
-}
-
-async function untilGone(pid: number, startTime: number): Promise<void> {
-  for (let waited = 0; waited < GONE_TIMEOUT_MS; waited += GONE_POLL_MS) {
-    if ((await processStartTime(pid)) !== startTime) return;
-    await delay(GONE_POLL_MS);
-  }
+  const name = args.find((arg) => arg.startsWith(NAME_OPTION));
+  return args.some((arg) => arg.includes(inJson)) ? name?.slice(NAME_OPTION.length) : undefined;
 }

@@ -47,6 +47,9 @@ export class Paths {
   get ownerLock() {
     return join(this.stateDir, "owner.db");
   }
+  get store() {
+    return join(this.stateDir, "state.db");
+  }
   get acceleratorVerdict() {
     return join(this.cacheDir, "accelerator.json");
   }

@@ -1,4 +1,5 @@
-import { readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { readdir, readFile } from "node:fs/promises";
 import { KIB } from "../core/index.ts";
 
 /**
@@ -7,7 +8,19 @@ import { KIB } from "../core/index.ts";
  * Source: proc(5).
  */
 export async function processStartTime(pid: number): Promise<number | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => undefined);
+  return startTimeOf(await readFile(`/proc/${pid}/stat`, "latin1").catch(() => undefined));
+}
+
+/** As `processStartTime`, for a check that nothing may come after. */
+export function processStartTimeSync(pid: number): number | undefined {
+  try {
+    return startTimeOf(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return undefined;
+  }
+}
+
+function startTimeOf(stat: string | undefined): number | undefined {
   if (stat === undefined) return undefined;
   // The second field is the command in parentheses, and may itself hold spaces and parentheses.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
@@ -38,4 +51,16 @@ export async function availableMemoryBytes(): Promise<number> {
 /** Changes with every boot of this machine. */
 export async function bootId(): Promise<string> {
   return (await readFile("/proc/sys/kernel/random/boot_id", "latin1")).trim();
+}
+
+/** How many further files this process may open. Source: proc(5), limits; RLIMIT_NOFILE of getrlimit(2). */
+export async function freeDescriptors(): Promise<number> {
+  const limits = await readFile("/proc/self/limits", "latin1");
+  const limit = Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY);
+  return limit - (await readdir("/proc/self/fd")).length;
+}
+
+/** Milliseconds of CLOCK_MONOTONIC: the same clock in every process until the machine boots again. */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
 }

@@ -12,6 +12,8 @@ const DISK_NODE = "disk0";
  * a clone joins any network after it was started. A hub also has no state in the migration stream, as slirp would.
  */
 export const HUB_ID = 0;
+/** The one device whose arguments differ between a substrate and its clones. */
+export const GENERATION_DRIVER = "vmgenid";
 export const CONSOLE_ID = "console0";
 
 /** The guest's console goes to a ring in QEMU's memory, so that a chatty guest cannot fill the host (CVE-2014-3672). */
@@ -22,6 +24,13 @@ const CONSOLE_RING_BYTES = 64 * 1024;
  * runs; a miniature guest's working set fits in this.
  */
 const TCG_CACHE_MIB = 32;
+
+const SERIAL_PORTS = 4;
+/**
+ * An interrupt for each queue (two a port, two of control) and one for the configuration. With fewer they share one, and the
+ * guest looks at every port whenever one has something.
+ */
+const SERIAL_VECTORS = 11;
 
 const PCI_SLOTS = { serial: "0x3", disk: "0x4", nic: "0x5" } as const;
 
@@ -52,7 +61,13 @@ export function qemuArgv(config: VmConfig): string[] {
     ["-serial", `chardev:${CONSOLE_ID}`],
     ["-chardev", listeningSocket("qmp0", config.sockets.qmp)],
     ["-mon", commaOptions({ chardev: "qmp0", mode: "control" })],
-    device({ driver: "virtio-serial-pci", id: "serial0", addr: PCI_SLOTS.serial, max_ports: 4 }),
+    device({
+      driver: "virtio-serial-pci",
+      id: "serial0",
+      addr: PCI_SLOTS.serial,
+      max_ports: SERIAL_PORTS,
+      vectors: SERIAL_VECTORS,
+    }),
     ["-chardev", listeningSocket("agent0", config.sockets.agent)],
     device({ driver: "virtserialport", bus: "serial0.0", nr: 1, chardev: "agent0", name: "org.qemu.guest_agent.0" }),
     ["-chardev", listeningSocket("helper0", config.sockets.helper)],
@@ -67,6 +82,7 @@ export function qemuArgv(config: VmConfig): string[] {
     device({ driver: "virtio-blk-pci", id: "blk0", drive: DISK_NODE, addr: PCI_SLOTS.disk }),
     ["-netdev", JSON.stringify({ type: "hubport", id: "netdev0", hubid: HUB_ID })],
     device({ driver: "virtio-net-pci", id: NIC_ID, netdev: "netdev0", addr: PCI_SLOTS.nic, romfile: "" }),
+    ...generationArguments(config.generationId),
     ...incomingArguments(config.incoming ?? false),
   ].flat();
 }
@@ -119,6 +135,11 @@ function disk({ file, backingFile }: VmConfig["disk"]) {
     file: { driver: "file", filename: backingFile, "read-only": true },
   };
   return { ...overlay, backing };
+}
+
+/** A new id tells a guest's kernel that it is a copy, and must reseed its generator. Source: QEMU docs, "Virtual Machine Generation ID". */
+function generationArguments(id: string | undefined): string[][] {
+  return id === undefined ? [] : [device({ driver: GENERATION_DRIVER, guid: id })];
 }
 
 /** `-S`: stay paused after the load. Deferred, because a capability of the stream must be set before it is read. */

@@ -1,7 +1,10 @@
 import { chmod, mkdir, rm } from "node:fs/promises";
 import type { Logger } from "../core/index.ts";
 import { QmpClient } from "../qmp/index.ts";
+import type { ForkServer } from "./fork-server.ts";
+import { Monitor } from "./monitor.ts";
 import type { VmPaths } from "./paths.ts";
+import type { ProcessName } from "./process-handle.ts";
 import { qemuArgv } from "./qemu-argv.ts";
 import type { QemuBinary } from "./qemu-binary.ts";
 import { QemuProcess } from "./qemu-process.ts";
@@ -10,23 +13,31 @@ import type { VmConfig } from "./vm-config.ts";
 /** From spawn to the QMP greeting: 30-45 ms when idle; this is for a machine under heavy load. */
 const GREETING_TIMEOUT_MS = 15_000;
 
+export interface AdoptOptions {
+  readonly process: ProcessName;
+  readonly paths: VmPaths;
+  readonly logger: Logger;
+}
+
 export interface LaunchOptions {
   readonly qemu: QemuBinary;
   readonly config: VmConfig;
   readonly paths: VmPaths;
   readonly logger: Logger;
   readonly signal?: AbortSignal | undefined;
-  readonly inheritFds?: readonly number[];
+  /** Files that QEMU finds open for reading at its descriptors 3, 4, ... */
+  readonly inheritFiles?: readonly string[];
+  readonly forkServer?: ForkServer | undefined;
 }
 
 /** A QEMU process and its monitor. Closing it ends the process and removes its folders. */
 export class QemuInstance implements AsyncDisposable {
   readonly process: QemuProcess;
-  readonly qmp: QmpClient;
+  readonly qmp: Monitor;
   readonly paths: VmPaths;
   readonly #owned: AsyncDisposable;
 
-  private constructor(process: QemuProcess, qmp: QmpClient, paths: VmPaths, owned: AsyncDisposable) {
+  private constructor(process: QemuProcess, qmp: Monitor, paths: VmPaths, owned: AsyncDisposable) {
     this.process = process;
     this.qmp = qmp;
     this.paths = paths;
@@ -51,9 +62,9 @@ export class QemuInstance implements AsyncDisposable {
   static async launch(options: LaunchOptions): Promise<QemuInstance> {
     const { qemu, config, paths } = options;
     await using undo = new AsyncDisposableStack();
-    const argv = qemuArgv(config);
-    const inheritFds = options.inheritFds ?? [];
-    const process = undo.use(await QemuProcess.spawn({ binary: qemu.path, argv, logFile: paths.log, inheritFds }));
+    const { forkServer, inheritFiles = [] } = options;
+    const request = { binary: qemu.path, argv: qemuArgv(config), logFile: paths.log, inheritFiles };
+    const process = undo.use(await QemuProcess.spawn({ ...request, forkServer }));
     const started = new AbortController(); // ends the attempts to connect when there is nobody to connect to
     undo.defer(() => started.abort());
     const connecting = QmpClient.connect(paths.qmp, {
@@ -62,9 +73,33 @@ export class QemuInstance implements AsyncDisposable {
       logger: options.logger,
       retryUntilPresent: true,
     });
-    const qmp = undo.use(await process.guard("start", connecting));
+    const client = await process.guard("start", connecting);
+    const qmp = undo.use(new Monitor({ path: paths.qmp, logger: options.logger, client }));
     for (const socket of [paths.qmp, paths.agent, paths.helper]) await chmod(socket, 0o600);
     return new QemuInstance(process, qmp, paths, undo.move());
+  }
+
+  /**
+   * Takes over a QEMU that an earlier owner of the state directory started. Its monitor is connected by the first command:
+   * a process that does not answer is still ours.
+   *
+   * @returns undefined when the process has ended
+   */
+  static async adopt(options: AdoptOptions): Promise<QemuInstance | undefined> {
+    const { paths, logger } = options;
+    const process = await QemuProcess.adopt(options.process, paths.log);
+    if (process === undefined) return undefined;
+    const qmp = new Monitor({ path: paths.qmp, logger });
+    const owned = new AsyncDisposableStack();
+    owned.use(process);
+    owned.use(qmp);
+    return new QemuInstance(process, qmp, paths, owned);
+  }
+
+  /** Closes the monitor and leaves the process to the next owner. */
+  async detach(): Promise<void> {
+    this.process.detach();
+    await this.qmp[Symbol.asyncDispose]();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,10 +1,17 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { type ErrorCode, isVmSubstrateError, messageOf, VmSubstrateError } from "../core/index.ts";
 import { shownText } from "../qmp/index.ts";
+import type { ForkServer } from "./fork-server.ts";
 import { processStartTime } from "./proc.ts";
+import {
+  adoptProcess,
+  type ExitCause,
+  type ProcessHandle,
+  type ProcessName,
+  type SpawnRequest,
+  spawnProcess,
+} from "./process-handle.ts";
 
 /** Between SIGTERM, on which QEMU flushes its images, and SIGKILL. */
 const TERMINATION_GRACE_MS = 2000;
@@ -18,71 +25,55 @@ const CHANNEL_ENDED: ReadonlySet<ErrorCode> = new Set([
   "GUEST_HELPER_FAILED",
 ]);
 
-export interface ExitCause {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-}
-
-export interface SpawnOptions {
-  readonly binary: string;
-  readonly argv: readonly string[];
-  /** QEMU's stdout and stderr. A file, not a pipe: QEMU must be able to outlive this process. */
-  readonly logFile: string;
-  /** Open descriptors handed to QEMU as 3, 4, ... */
-  readonly inheritFds?: readonly number[];
+export interface SpawnOptions extends SpawnRequest {
+  /** Starts the process cheaply where it can; without one it is a child of ours. */
+  readonly forkServer?: ForkServer | undefined;
 }
 
 /**
- * One QEMU process and the right to end it.
+ * One QEMU process and the right to end it: a child of ours, or one that an earlier owner started and left behind.
  *
- * It runs in a session of its own, so that a terminal's Ctrl-C reaches us and not it. Signals go through Node's child
- * handle, which knows whether the process was reaped: a reused PID is never hit.
+ * It runs in a session of its own, so that a terminal's Ctrl-C reaches us and not it.
  */
 export class QemuProcess implements AsyncDisposable {
   readonly pid: number;
   /** Settles once, with why the process ended; never rejects. */
   readonly exited: Promise<ExitCause>;
-  readonly #child: ChildProcess;
+  readonly #handle: ProcessHandle;
   readonly #logFile: string;
   readonly #watchers = new Set<() => void>();
   #exit: ExitCause | undefined;
+  #startTime: number | undefined;
   /** The end of QEMU's log, once it has ended. */
   #lastWords: string | undefined;
 
-  private constructor(child: ChildProcess, pid: number, exited: Promise<ExitCause>, logFile: string) {
-    this.pid = pid;
-    this.#child = child;
+  private constructor(handle: ProcessHandle, logFile: string) {
+    this.pid = handle.pid;
+    this.exited = handle.exited;
+    this.#handle = handle;
     this.#logFile = logFile;
-    this.exited = exited;
-    void exited.then((cause) => this.#onExit(cause));
+    void this.exited.then((cause) => this.#onExit(cause));
   }
 
-  /** @throws VmSubstrateError QEMU_MISSING */
-  static async spawn(options: SpawnOptions): Promise<QemuProcess> {
-    const log = await open(options.logFile, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600);
+  /** @throws VmSubstrateError QEMU_MISSING, INVALID_ARGUMENT for more arguments than a fork server takes */
+  static async spawn({ forkServer, ...request }: SpawnOptions): Promise<QemuProcess> {
     try {
-      const child = spawn(options.binary, options.argv, {
-        stdio: ["ignore", log.fd, log.fd, ...(options.inheritFds ?? [])],
-        detached: true,
-      });
-      // Attached before the first await: a process that ends at once must not go unnoticed.
-      const exited = new Promise<ExitCause>((resolve) => {
-        child.once("exit", (code, signal) => resolve({ code, signal }));
-      });
-      await new Promise<void>((resolve, reject) => {
-        child.once("spawn", resolve);
-        child.on("error", reject);
-      });
-      return new QemuProcess(child, child.pid as number, exited, options.logFile);
+      const handle = await (forkServer === undefined ? spawnProcess(request) : forkServer.spawn(request));
+      return new QemuProcess(handle, request.logFile);
     } catch (cause) {
+      if (isVmSubstrateError(cause)) throw cause;
       throw new VmSubstrateError(
         "QEMU_MISSING",
-        `QEMU executable "${options.binary}" cannot be started: ${messageOf(cause)}`,
+        `QEMU executable "${request.binary}" cannot be started: ${messageOf(cause)}`,
         { cause },
       );
-    } finally {
-      await log.close();
     }
+  }
+
+  /** A process that another owner of the same state directory has started. @returns undefined when it has ended */
+  static async adopt(name: ProcessName, logFile: string): Promise<QemuProcess | undefined> {
+    const handle = await adoptProcess(name);
+    return handle && new QemuProcess(handle, logFile);
   }
 
   get exit(): ExitCause | undefined {
@@ -91,6 +82,12 @@ export class QemuProcess implements AsyncDisposable {
 
   startTime(): Promise<number | undefined> {
     return processStartTime(this.pid);
+  }
+
+  /** What a later owner knows the process by; undefined when it has ended. */
+  async name(): Promise<ProcessName | undefined> {
+    this.#startTime ??= await this.startTime();
+    return this.#startTime === undefined ? undefined : { pid: this.pid, startTime: this.#startTime };
   }
 
   /** The last of what QEMU wrote, for error messages. */
@@ -152,8 +149,8 @@ export class QemuProcess implements AsyncDisposable {
 
   /** SIGTERM, then SIGKILL after a grace period. Idempotent; resolves when the process is gone. */
   async terminate(graceMs = TERMINATION_GRACE_MS): Promise<ExitCause> {
-    if (this.#exit === undefined) this.#child.kill("SIGTERM");
-    const timer = setTimeout(() => this.#child.kill("SIGKILL"), graceMs);
+    if (this.#exit === undefined) this.#handle.signal("SIGTERM");
+    const timer = setTimeout(() => this.#handle.signal("SIGKILL"), graceMs);
     try {
       return await this.exited;
     } finally {
@@ -163,8 +160,13 @@ export class QemuProcess implements AsyncDisposable {
 
   /** For a clone whose state nobody wants any more. Idempotent; resolves when the process is gone. */
   async kill(): Promise<ExitCause> {
-    if (this.#exit === undefined) this.#child.kill("SIGKILL");
+    if (this.#exit === undefined) this.#handle.signal("SIGKILL");
     return this.exited;
+  }
+
+  /** Leaves it to the next owner: it runs on, and nothing here waits for its end any more. */
+  detach(): void {
+    this.#handle.detach();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

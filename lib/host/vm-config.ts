@@ -22,6 +22,8 @@ export interface VmConfig {
   /** Direct kernel boot; left away for clones, which never boot (saves their start time and about 15 MiB). */
   readonly kernel?: { readonly image: string; readonly initrd: string; readonly commandLine: string };
   readonly sockets: { readonly qmp: string; readonly agent: string; readonly helper: string };
+  /** For guests with CONFIG_VMGENID: a UUID that no other VM has. */
+  readonly generationId?: string;
   /** Start paused, waiting for `migrate-incoming`. */
   readonly incoming?: boolean;
 }

@@ -2,11 +2,25 @@ import { VmSubstrateError } from "../core/index.ts";
 
 /** One operation of the guest's helper; guest/helper/PROTOCOL.md describes each. Values hold no space or newline. */
 export interface HelperOperation {
-  readonly name: "version" | "hostname" | "mac" | "ipv4" | "carrier" | "entropy" | "clock" | "file" | "read" | "scrub";
+  readonly name:
+    | "version"
+    | "hostname"
+    | "mac"
+    | "ipv4"
+    | "ipv6"
+    | "carrier"
+    | "entropy"
+    | "clock"
+    | "file"
+    | "append"
+    | "read"
+    | "scrub";
   readonly value: string;
 }
 
-export const HELPER_PROTOCOL_VERSION = "1";
+export const HELPER_PROTOCOL_VERSION = "2";
+/** What `read` answers of a longer file. */
+export const HELPER_READ_MAX_BYTES = 4096;
 /** The helper's own buffer; a longer request would be dropped whole. */
 export const HELPER_REQUEST_MAX_BYTES = 64 * 1024;
 /** Printable ASCII without space: the fields of a line cannot be broken out of. */
@@ -62,4 +76,14 @@ export function decodeAnswer(
     throw new VmSubstrateError("GUEST_HELPER_FAILED", "the guest's helper gave a malformed answer");
   }
   return values as string[];
+}
+
+/** Answered by path and number of bytes. */
+export function fileOperation(path: string, mode: number, content: string | Uint8Array): HelperOperation {
+  return { name: "file", value: `${path},${mode.toString(8)},${Buffer.from(content).toString("base64")}` };
+}
+
+/** Answered by path and the file's size afterwards. */
+export function appendOperation(path: string, content: Uint8Array): HelperOperation {
+  return { name: "append", value: `${path},${Buffer.from(content).toString("base64")}` };
 }

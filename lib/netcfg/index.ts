@@ -1,10 +1,37 @@
-export { planAddresses } from "./address-plan.ts";
-export { FABRICS, type Fabric, type FabricKind, Fabrics } from "./fabric.ts";
+export type { AddressRequest } from "./address-plan.ts";
+export { type Change, commit } from "./change.ts";
+export { FABRICS, type Fabric, type FabricKind } from "./fabric.ts";
+export { Fabrics, type JoinedFabric } from "./fabrics.ts";
+export { type GuestFile, writeFiles } from "./guest-files.ts";
 export { CarriedHelper, type HelperChannel, ResidentHelper } from "./helper-channel.ts";
-export { HELPER_PROTOCOL_VERSION, type HelperOperation } from "./helper-protocol.ts";
-export { HostnamePattern } from "./hostname.ts";
-export { type Identity, newIdentity } from "./identity.ts";
-export { LeaseBook, type LeasedValues } from "./leases.ts";
-export { randomMac } from "./mac.ts";
-export { awaitCarrier, CLOCK_TOLERANCE_MS, personalise } from "./personalise.ts";
-export { isAddress, Subnet } from "./subnet.ts";
+export { HELPER_PROTOCOL_VERSION } from "./helper-protocol.ts";
+export { HostnamePattern, isHostname } from "./hostname.ts";
+export {
+  CLOCK_TOLERANCE_MS,
+  IDENTITY_PARTS,
+  type Identity,
+  type IdentityProfile,
+  identityProfileSchema,
+  type KernelTarget,
+  MAX_AUTHORIZED_KEYS,
+  newIdentity,
+  type PersonaliseTarget,
+  type PublicIdentity,
+  publicIdentity,
+  requireAuthorizedKeys,
+} from "./identity/index.ts";
+export { isAddress, isAddress6 } from "./ip-address.ts";
+export { type Hold, LeaseBook, type LeasedValues } from "./leases.ts";
+export { isUnicastMac, linkLocalOf, randomMac } from "./mac.ts";
+export { Network, type NetworkSpec } from "./network.ts";
+export {
+  awaitCarrier,
+  carrierOperation,
+  personalise,
+  requireCarrier,
+  setClock,
+  verifyResumed,
+} from "./personalise.ts";
+export { identityFiles, identityFilesLeft, rehearseIdentity } from "./rehearse.ts";
+export { Subnet } from "./subnet.ts";
+export { Subnet6 } from "./subnet6.ts";

@@ -1,118 +1,121 @@
-import { VmSubstrateError } from "../core/index.ts";
 import type { HelperChannel, RequestOptions } from "./helper-channel.ts";
 import type { HelperAnswer, HelperOperation } from "./helper-protocol.ts";
-import type { Identity } from "./identity.ts";
+import {
+  type Asked,
+  CLOCK_TOLERANCE_MS,
+  clock,
+  clockNow,
+  clockOffsetMs,
+  IDENTITY_PARTS,
+  type Identity,
+  type IdentityPart,
+  KERNEL_PARTS,
+  type KernelIdentity,
+  type KernelTarget,
+  type PersonaliseTarget,
+  unverified,
+} from "./identity/index.ts";
 
 /** Beyond this the clock is set once more: the first request runs on cold code and may take tens of milliseconds. */
 const CLOCK_RESET_MS = 20;
-export const CLOCK_TOLERANCE_MS = 100;
 
-export interface PersonaliseTarget {
-  /** The NIC's name in the guest. */
-  readonly interface: string;
-  readonly sshHostKey: { readonly path: string; readonly format: "dropbear" };
+export interface PersonaliseOptions extends RequestOptions {
+  /** Done after the identity, in the same request; their answers are returned, unchecked. */
+  readonly trailing?: readonly HelperOperation[] | undefined;
 }
 
 /**
- * Gives a running guest its identity and checks, from what the guest then reads back, that it has it. The link is down
- * meanwhile. Whatever the guest says is only believed when it equals what was asked for; the MAC is checked from outside
- * as well, by the caller.
+ * Gives a running guest its identity, every part of it in one request, and checks from what the guest then reads back
+ * that it has it. The link is down meanwhile. Whatever the guest says is only believed when it equals what was asked for;
+ * the MAC is checked from outside as well, by the caller.
  *
+ * @returns the answers to the trailing operations
  * @throws VmSubstrateError IDENTITY_UNVERIFIED, GUEST_HELPER_FAILED, TIMEOUT, ABORTED
  */
 export async function personalise(
   channel: HelperChannel,
   identity: Identity,
   target: PersonaliseTarget,
-  options: RequestOptions,
-): Promise<void> {
-  const operations = identityOperations(identity, target);
-  const answer = await channel.request(operations, options);
-  const answeredAtMs = Date.now();
-  verifyIdentity(identity, target, operations, answer);
-  const offsetMs = Math.abs(clockMs(operations, answer) - answeredAtMs);
-  if (offsetMs > CLOCK_RESET_MS) await setClock(channel, options);
+  options: PersonaliseOptions,
+): Promise<HelperAnswer> {
+  const others = IDENTITY_PARTS.filter((part) => part !== clock);
+  return askAll(channel, questions(others, "set", identity, target), options);
+}
+
+/**
+ * For a guest that was given this identity before and was paused since: sets its clock, and checks hostname, MAC and
+ * addresses. Only what the kernel keeps is asked for. A file in the guest is what it was when it was written and verified:
+ * nothing ran that could have changed it. The kernel's values are what others see of the VM, and cheap to read, so that a
+ * clone that was mixed up with another is found here.
+ *
+ * @returns the answers to the trailing operations
+ * @throws VmSubstrateError as `personalise`
+ */
+export async function verifyResumed(
+  channel: HelperChannel,
+  identity: KernelIdentity,
+  target: KernelTarget,
+  options: PersonaliseOptions,
+): Promise<HelperAnswer> {
+  return askAll(channel, questions(KERNEL_PARTS, "read", identity, target), options);
 }
 
 /** Sets the guest's clock alone. */
-async function setClock(channel: HelperChannel, options: RequestOptions): Promise<void> {
-  const operations = [setClockNow()];
-  const answer = await channel.request(operations, options);
-  const offsetMs = Math.abs(clockMs(operations, answer) - Date.now());
+export async function setClock(channel: HelperChannel, options: RequestOptions): Promise<void> {
+  const [answer = ""] = await channel.request([clockNow()], options);
+  const offsetMs = clockOffsetMs(answer);
   if (offsetMs <= CLOCK_TOLERANCE_MS) return;
   throw unverified("clock", `within ${CLOCK_TOLERANCE_MS} ms`, `${Math.round(offsetMs)} ms off`);
 }
 
 /** Waits until the guest sees its link, so that what it sends next is not lost. */
 export async function awaitCarrier(channel: HelperChannel, nic: string, options: RequestOptions): Promise<void> {
-  const [answer] = await channel.request([{ name: "carrier", value: `${nic},${options.timeoutMs}` }], {
+  const [answer] = await channel.request([carrierOperation(nic, options.timeoutMs)], {
     ...options,
     timeoutMs: options.timeoutMs * 2, // the guest's own wait, and the way there and back
   });
+  requireCarrier(nic, answer);
+}
+
+/** Waits in the guest for its link; for `trailing`. */
+export function carrierOperation(nic: string, timeoutMs: number): HelperOperation {
+  return { name: "carrier", value: `${nic},${timeoutMs}` };
+}
+
+/** @throws VmSubstrateError IDENTITY_UNVERIFIED when the answer to `carrierOperation` is not that the link is there */
+export function requireCarrier(nic: string, answer: string | undefined): void {
   if (answer !== `${nic},1`) throw unverified("link", `${nic},1`, answer ?? "");
 }
 
-function identityOperations(identity: Identity, target: PersonaliseTarget): HelperOperation[] {
-  const { hostname, address, mac, prefixLength, machineId, sshHostKey, entropy } = identity;
-  return [
-    setClockNow(), // first, because it is out of date from here on
-    { name: "entropy", value: entropy.toString("base64") },
-    { name: "hostname", value: hostname },
-    { name: "mac", value: `${target.interface},${mac}` },
-    { name: "ipv4", value: `${target.interface},${address},${prefixLength}` },
-    file("/etc/hostname", 0o644, `${hostname}\n`),
-    file("/etc/hosts", 0o644, `127.0.0.1 localhost\n${address} ${hostname}\n`),
-    file("/etc/machine-id", 0o444, `${machineId}\n`),
-    file(target.sshHostKey.path, 0o600, sshHostKey.dropbearFile),
-    { name: "clock", value: "" },
-  ];
+/** Operations, and what becomes of their answers. */
+interface Question {
+  readonly operations: readonly HelperOperation[];
+  verify(answers: HelperAnswer): void;
 }
 
-function verifyIdentity(
-  identity: Identity,
-  target: PersonaliseTarget,
-  operations: readonly HelperOperation[],
-  answer: HelperAnswer,
-): void {
-  const expected = new Map([
-    ["hostname", identity.hostname],
-    ["mac", `${target.interface},${identity.mac}`],
-    ["ipv4", `${target.interface},${identity.address},${identity.prefixLength}`],
-    ["entropy", String(identity.entropy.length)],
-  ]);
-  for (const [i, { name, value }] of operations.entries()) {
-    const wanted = name === "file" ? writtenFile(value) : expected.get(name);
-    if (wanted !== undefined && answer[i] !== wanted) throw unverified(name, wanted, answer[i] ?? "");
+function questions<I, T>(parts: readonly IdentityPart<I, T>[], asked: Asked, identity: I, target: T): Question[] {
+  return parts.map((part) => ({
+    operations: part[asked](identity, target),
+    verify: (answers) => part.verify(answers, asked, identity, target),
+  }));
+}
+
+/** All in one request, with the clock set before and read after everything else. */
+async function askAll(
+  channel: HelperChannel,
+  asked: readonly Question[],
+  options: PersonaliseOptions,
+): Promise<HelperAnswer> {
+  const { trailing = [], ...within } = options;
+  const operations = [...asked.flatMap((question) => question.operations), ...trailing];
+  const answer = await channel.request([clockNow(), ...operations, { name: "clock", value: "" }], within);
+  const offsetMs = clockOffsetMs(answer.at(-1) ?? "");
+  let next = 1;
+  for (const question of asked) {
+    const own = answer.slice(next, next + question.operations.length);
+    question.verify(own);
+    next += own.length;
   }
-}
-
-/** What the helper answers to a `file` operation that it did: path and length. */
-function writtenFile(value: string): string {
-  const [path, , content = ""] = value.split(",");
-  return `${path},${Buffer.byteLength(content, "base64")}`;
-}
-
-function setClockNow(): HelperOperation {
-  const now = Date.now();
-  const seconds = Math.floor(now / 1000);
-  return { name: "clock", value: `${seconds}.${String((now % 1000) * 1_000_000).padStart(9, "0")}` };
-}
-
-/** The guest's last reading of its clock, in milliseconds after the epoch. */
-function clockMs(operations: readonly HelperOperation[], answer: HelperAnswer): number {
-  const value = answer[operations.findLastIndex(({ name }) => name === "clock")] ?? "";
-  const match = /^(\d{1,12})\.(\d{9})$/.exec(value);
-  if (match === null) throw unverified("clock", "seconds.nanoseconds", value);
-  return Number(match[1]) * 1000 + Number(match[2]) / 1_000_000;
-}
-
-function file(path: string, mode: number, content: string | Uint8Array): HelperOperation {
-  return { name: "file", value: `${path},${mode.toString(8)},${Buffer.from(content).toString("base64")}` };
-}
-
-function unverified(part: string, expected: string, got: string): VmSubstrateError {
-  const shown = got.slice(0, 100);
-  return new VmSubstrateError("IDENTITY_UNVERIFIED", `the guest's ${part} is "${shown}", expected "${expected}"`, {
-    details: { part, expected, got: shown },
-  });
+  if (offsetMs > CLOCK_RESET_MS) await setClock(channel, within);
+  return answer.slice(next, next + trailing.length);
 }

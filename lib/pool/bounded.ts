@@ -1,32 +1,28 @@
 /**
- * Runs `work` for every item, at most `limit` at a time, in order. When one fails, no further is begun and the signal
- * given to the others fires; the first error is thrown when all have settled, with what succeeded in `onUndo`.
+ * Runs `work` for every item, at most `limit` at a time, in order; each settles for itself. When `failFast`, the first failure
+ * fires the signal that the others are given, and no further is begun: those are rejected with that failure.
  */
-export async function allOrNothing<Item, Result>(
+export async function settleBounded<Item, Result>(
   items: readonly Item[],
-  limit: number,
-  outerSignal: AbortSignal,
+  options: { readonly limit: number; readonly signal: AbortSignal; readonly failFast: boolean },
   work: (item: Item, signal: AbortSignal) => Promise<Result>,
-  undo: (result: Result) => Promise<void>,
-): Promise<Result[]> {
+): Promise<PromiseSettledResult<Result>[]> {
   const failing = new AbortController();
-  const signal = AbortSignal.any([outerSignal, failing.signal]);
-  const results: Result[] = [];
+  const signal = AbortSignal.any([options.signal, failing.signal]);
+  const results: PromiseSettledResult<Result>[] = [];
   const queue = [...items.entries()];
-  let failure: { readonly error: unknown } | undefined;
   const worker = async () => {
-    for (let next = queue.shift(); next !== undefined && !signal.aborted; next = queue.shift()) {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       const [index, item] = next;
       try {
-        results[index] = await work(item, signal);
-      } catch (error) {
-        failure ??= { error };
-        failing.abort(error);
+        signal.throwIfAborted();
+        results[index] = { status: "fulfilled", value: await work(item, signal) };
+      } catch (reason) {
+        results[index] = { status: "rejected", reason };
+        if (options.failFast) failing.abort(reason);
       }
     }
   };
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
-  if (failure === undefined && !outerSignal.aborted) return results;
-  await Promise.allSettled(results.filter((result) => result !== undefined).map(undo));
-  throw failure?.error ?? outerSignal.reason;
+  await Promise.all(Array.from({ length: Math.min(options.limit, items.length) }, worker));
+  return results;
 }

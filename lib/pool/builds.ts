@@ -50,6 +50,13 @@ export class Builds {
     return building;
   }
 
+  /** Runs something while nothing is built. */
+  async between<T>(work: () => Promise<T>): Promise<T> {
+    const working = this.#last.then(work);
+    this.#last = working.catch(() => {});
+    return working;
+  }
+
   async #load(result: BuildResult): Promise<BuildResult> {
     this.#loaded.setLatest(result.substrate);
     await this.#loaded.get(result.substrate.manifest.name);

@@ -1,27 +1,48 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { DockedClone } from "../clone/index.ts";
-import { isVmSubstrateError, type Logger, messageOf, VmSubstrateError, withDeadline } from "../core/index.ts";
+import { isVmSubstrateError, type Logger, MIB, messageOf, VmSubstrateError, withDeadline } from "../core/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
+import { Breaker } from "./breaker.ts";
 import { DEMAND_WINDOW_MS, Demand } from "./demand.ts";
+import type { IdentityTemplate } from "./identity-template.ts";
 import type { DockStatus } from "./options.ts";
 
-/** The pause after a failed start, doubled with each further failure in a row, and jittered. */
-const BACKOFF_FIRST_MS = 250;
-const BACKOFF_MAX_MS = 30_000;
-
-export interface DockDependencies {
-  /** Launches one clone; admission by memory is part of it. */
-  readonly start: (substrate: LoadedSubstrate, primed: boolean, signal: AbortSignal) => Promise<DockedClone>;
-  /** Resolves when no activation is under way: refilling never slows a claim down. */
-  readonly idle: () => Promise<void>;
-  readonly parallelStarts: number;
-  readonly logger: Logger;
-}
+/** A dock that is short of memory looks again so often; nothing is wrong with its clones. */
+const SHORT_RETRY_MS = 1000;
 
 export interface DockTarget {
   readonly min: number;
   readonly max: number;
+  readonly maxMiB: number | undefined;
   readonly primed: boolean;
+  /** What the claims to come will ask for: primed clones have such an identity already. */
+  readonly template: IdentityTemplate;
+}
+
+/** A clone in a dock, and what it was made for. */
+export interface Docked extends AsyncDisposable {
+  readonly clone: DockedClone;
+  /** The key of the template that its identity is of; undefined for one without identity. */
+  readonly templateKey: string | undefined;
+}
+
+export interface DockDependencies {
+  /** Makes one clone; admission by memory is part of it. */
+  readonly start: (substrate: LoadedSubstrate, target: DockTarget, signal: AbortSignal) => Promise<Docked>;
+  /** Resolves when no claim is under way or waiting: refilling never slows a claim down, nor takes the memory it waits for. */
+  readonly idle: () => Promise<void>;
+  /** The mean memory of these clones, undefined when it was not measured yet. */
+  readonly meanBytes: (ids: readonly string[]) => number | undefined;
+  readonly parallelStarts: number;
+  readonly logger: Logger;
+}
+
+/** Which of the ready clones a claim prefers. */
+export interface Preference {
+  /** Those whose identity was made by this template. */
+  readonly templateKey: string;
+  /** Those that must not stay, because they hold a value that the claim asks for. */
+  readonly holders: ReadonlySet<string>;
 }
 
 /** The paused clones kept ready for one version of a substrate, and what keeps them so. */
@@ -29,13 +50,13 @@ export class Dock implements AsyncDisposable {
   readonly substrate: LoadedSubstrate;
   readonly #deps: DockDependencies;
   readonly #demand = new Demand();
+  readonly #breaker = new Breaker();
   readonly #stopping = new AbortController();
   readonly #starts = new Set<Promise<void>>();
   readonly #ends = new Set<Promise<void>>();
   #target: DockTarget;
-  #ready: DockedClone[] = [];
+  #ready: Docked[] = [];
   #waiters: (() => void)[] = [];
-  #failures = 0;
   #lastError: unknown;
   #shrink: NodeJS.Timeout | undefined;
 
@@ -46,23 +67,32 @@ export class Dock implements AsyncDisposable {
     this.#adjust();
   }
 
-  get ready(): number {
-    return this.#ready.length;
+  get target(): DockTarget {
+    return this.#target;
+  }
+
+  get ready(): readonly Docked[] {
+    return this.#ready;
   }
 
   get status(): DockStatus {
     const { name, version } = this.substrate.manifest;
+    const { min, primed, maxMiB } = this.#target;
+    const meanBytes = this.#meanBytes();
     return {
       substrate: name,
       version,
-      primed: this.#target.primed,
+      primed,
       ready: this.#ready.length,
       starting: this.#starts.size,
       target: this.#depth(),
-      min: this.#target.min,
-      max: this.#target.max,
-      failures: this.#failures,
-      lastError: this.#failures === 0 ? undefined : messageOf(this.#lastError),
+      min,
+      max: this.#max(),
+      maxMiB,
+      memoryMiB: meanBytes === undefined ? undefined : (meanBytes * this.#ready.length) / MIB,
+      failures: this.#breaker.failures,
+      breaker: this.#breaker.state,
+      lastError: this.#lastError === undefined ? undefined : messageOf(this.#lastError),
     };
   }
 
@@ -72,15 +102,24 @@ export class Dock implements AsyncDisposable {
     this.#wake();
   }
 
-  /** Up to `count` ready clones, which are the caller's from here on: no other call can get one of them. */
-  take(count: number): DockedClone[] {
-    this.#demand.claimed(count);
-    const taken = this.#ready.splice(0, count);
+  /** Up to `count` ready clones, and every holder, even beyond `count`. They stay in the dock until they are taken. */
+  choose(count: number, { templateKey, holders }: Preference): Docked[] {
+    const rank = (docked: Docked) => {
+      if (holders.has(docked.clone.plan.id)) return 0;
+      return docked.templateKey === templateKey ? 1 : 2;
+    };
+    const sorted = this.#ready.toSorted((a, b) => rank(a) - rank(b)); // stable: the oldest first
+    return sorted.slice(0, Math.max(count, sorted.filter((docked) => rank(docked) === 0).length));
+  }
+
+  /** Makes chosen clones the caller's, in the same turn: no other call can get one of them. @param wanted how many it needs */
+  take(chosen: readonly Docked[], wanted: number): void {
+    this.#demand.claimed(wanted);
+    this.#ready = this.#ready.filter((docked) => !chosen.includes(docked));
     // When the demand ends nobody calls; look once more when it is forgotten.
     this.#shrink?.close();
     this.#shrink = setTimeout(() => this.#adjust(), DEMAND_WINDOW_MS).unref();
     this.#adjust();
-    return taken;
   }
 
   /** @throws VmSubstrateError TIMEOUT with the last failed start's error, ABORTED, POOL_CLOSED */
@@ -91,12 +130,12 @@ export class Dock implements AsyncDisposable {
         while (this.#ready.length < count) {
           inner.throwIfAborted();
           this.#stopping.signal.throwIfAborted();
-          if (this.#target.max < count) throw this.tooDeep(count);
+          if (this.#max() < count) throw this.tooDeep(count);
           await new Promise<void>((resolve) => this.#waiters.push(resolve));
         }
       });
     } catch (error) {
-      if (this.#failures === 0 || !isVmSubstrateError(error, "TIMEOUT")) throw error;
+      if (this.#lastError === undefined || !isVmSubstrateError(error, "TIMEOUT")) throw error;
       const message = `${what}: not ready within ${timeoutMs} ms; the last start failed: ${messageOf(this.#lastError)}`;
       throw new VmSubstrateError("TIMEOUT", message, { cause: this.#lastError });
     }
@@ -105,7 +144,7 @@ export class Dock implements AsyncDisposable {
   /** The error for who waits for more than will ever be ready. */
   tooDeep(count: number): VmSubstrateError {
     const { name } = this.substrate.manifest;
-    const message = `docked: ${count} of "${name}": its dock holds at most ${this.#target.max}; see pool.dock`;
+    const message = `docked: ${count} of "${name}": its dock holds at most ${this.#max()}; see pool.dock`;
     return new VmSubstrateError("INVALID_ARGUMENT", message);
   }
 
@@ -118,18 +157,37 @@ export class Dock implements AsyncDisposable {
     for (const one of ended) if (one.status === "rejected") throw one.reason;
   }
 
+  #meanBytes(): number | undefined {
+    return this.#deps.meanBytes(this.#ready.map(({ clone }) => clone.plan.id));
+  }
+
+  /** `max`, or as many as fit into `maxMiB` by what they were measured to take; before that, as if each took all of it. */
+  #max(): number {
+    const { min, max, maxMiB } = this.#target;
+    if (maxMiB === undefined) return max;
+    const meanBytes = this.#meanBytes();
+    return meanBytes === undefined ? Math.max(1, min) : Math.min(max, Math.floor((maxMiB * MIB) / meanBytes));
+  }
+
   #depth(): number {
-    return this.#demand.depth(this.#target.min, this.#target.max);
+    const max = this.#max();
+    return this.#demand.depth(Math.min(this.#target.min, max), max);
+  }
+
+  #fits({ templateKey }: Docked): boolean {
+    const { primed, template } = this.#target;
+    return templateKey === (primed ? template.key : undefined);
   }
 
   /** Starts what is missing and ends what is too much. Called whenever either may have changed. */
   #adjust(): void {
     if (this.#stopping.signal.aborted) return;
     const depth = this.#depth();
-    const wrongKind = this.#ready.filter(({ primed }) => primed !== this.#target.primed);
-    this.#ready = this.#ready.filter(({ primed }) => primed === this.#target.primed);
+    const wrongKind = this.#ready.filter((docked) => !this.#fits(docked));
+    this.#ready = this.#ready.filter((docked) => this.#fits(docked));
     for (const docked of [...wrongKind, ...this.#ready.splice(depth)]) this.#end(docked);
-    while (this.#starts.size < this.#deps.parallelStarts && this.#ready.length + this.#starts.size < depth) {
+    const parallel = this.#breaker.parallel(this.#deps.parallelStarts);
+    while (this.#starts.size < parallel && this.#ready.length + this.#starts.size < depth) {
       const start = this.#start();
       this.#starts.add(start);
       void start.finally(() => {
@@ -141,32 +199,39 @@ export class Dock implements AsyncDisposable {
 
   async #start(): Promise<void> {
     const { signal } = this.#stopping;
-    const { primed } = this.#target;
+    const target = this.#target;
     try {
-      if (this.#failures > 0) await delay(this.#backoffMs(), undefined, { signal, ref: false });
+      await delay(this.#breaker.pauseMs(), undefined, { signal, ref: false });
       await this.#deps.idle();
       signal.throwIfAborted();
       // The target may be another one by now.
-      if (this.#ready.length >= this.#depth() || primed !== this.#target.primed) return;
+      if (this.#ready.length >= this.#depth() || target !== this.#target) return;
+      this.#breaker.trying();
       const startedAt = performance.now();
-      const docked = await this.#deps.start(this.substrate, primed, signal);
+      const docked = await this.#deps.start(this.substrate, target, signal);
       this.#demand.refilled(performance.now() - startedAt);
-      this.#failures = 0;
+      this.#breaker.succeeded();
+      this.#lastError = undefined;
       this.#add(docked);
     } catch (error) {
       if (signal.aborted) return;
-      this.#failures++;
       this.#lastError = error;
+      if (isVmSubstrateError(error, "INSUFFICIENT_MEMORY") || isVmSubstrateError(error, "LEASE_EXHAUSTED")) {
+        await delay(SHORT_RETRY_MS, undefined, { signal, ref: false }).catch(() => {});
+        return;
+      }
+      this.#breaker.failed();
+      const { failures, state } = this.#breaker;
       this.#deps.logger.warn(
-        { error: messageOf(error), failures: this.#failures },
+        { error: messageOf(error), failures, breaker: state },
         "a clone for the dock did not start",
       );
     }
   }
 
-  #add(docked: DockedClone): void {
+  #add(docked: Docked): void {
     this.#ready.push(docked);
-    void docked.clone.instance.process.exited.then(() => {
+    void docked.clone.clone.instance.process.exited.then(() => {
       const at = this.#ready.indexOf(docked);
       if (at < 0) return; // claimed meanwhile: no longer the dock's
       this.#ready.splice(at, 1);
@@ -177,7 +242,7 @@ export class Dock implements AsyncDisposable {
   }
 
   /** In the background, but the dock's end waits for it. */
-  #end(docked: DockedClone): void {
+  #end(docked: Docked): void {
     const ending = (async () => {
       try {
         await docked[Symbol.asyncDispose]();
@@ -187,11 +252,6 @@ export class Dock implements AsyncDisposable {
     })();
     this.#ends.add(ending);
     void ending.finally(() => this.#ends.delete(ending));
-  }
-
-  #backoffMs(): number {
-    const fullMs = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (this.#failures - 1));
-    return fullMs * (0.5 + Math.random() / 2);
   }
 
   #wake(): void {

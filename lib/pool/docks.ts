@@ -1,4 +1,3 @@
-import type { DockedClone } from "../clone/index.ts";
 import { VmSubstrateError } from "../core/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
 import { Dock, type DockDependencies, type DockTarget } from "./dock.ts";
@@ -47,16 +46,10 @@ export class Docks implements AsyncDisposable {
     }
   }
 
-  /** How many clones of exactly this version could be taken now. */
-  ready(substrate: LoadedSubstrate): number {
+  /** The dock of exactly this version. */
+  of(substrate: LoadedSubstrate): Dock | undefined {
     const dock = this.#docks.get(substrate.manifest.name);
-    return dock?.substrate === substrate ? dock.ready : 0;
-  }
-
-  /** Up to `count` ready clones of exactly this version. */
-  take(substrate: LoadedSubstrate, count: number): DockedClone[] {
-    const dock = this.#docks.get(substrate.manifest.name);
-    return dock?.substrate === substrate ? dock.take(count) : [];
+    return dock?.substrate === substrate ? dock : undefined;
   }
 
   /** After a new version was built: its clones instead of the old one's. */
@@ -65,7 +58,7 @@ export class Docks implements AsyncDisposable {
     const old = this.#docks.get(name);
     if (old === undefined || old.substrate === substrate) return;
     this.#docks.delete(name);
-    this.set(substrate, old.status);
+    this.set(substrate, old.target);
     await old[Symbol.asyncDispose]();
   }
 

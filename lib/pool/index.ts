@@ -1,12 +1,21 @@
+export type { BreakerState } from "./breaker.ts";
+export type { GcReport } from "./inventory.ts";
+export type { OnExpiry } from "./lifetime.ts";
+export type { MemoryUse } from "./memory.ts";
 export type {
+  ActivateOutcome,
   ActivateSpec,
   BuildOptions,
   CallOptions,
+  CloseOptions,
   DockOptions,
   DockStatus,
+  FileSpec,
   NetworkSpec,
   PoolOptions,
+  RunSpec,
 } from "./options.ts";
 export { Pool } from "./pool.ts";
+export type { PoolEvents } from "./pool-events.ts";
 export { MAX_VMS_PER_ACTIVATION } from "./schemas.ts";
 export type { SubstrateInfo } from "./substrate-info.ts";

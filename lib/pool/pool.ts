@@ -1,73 +1,68 @@
 import { rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
+import { basename } from "node:path";
 import type { z } from "zod";
-import {
-  type ActivateOptions,
-  activateClone,
-  type ClonePlan,
-  coldBoot,
-  dockClone,
-  planClones,
-  type Vm,
-} from "../clone/index.ts";
-import {
-  isVmSubstrateError,
-  type Logger,
-  MIB,
-  silentLogger,
-  throwIfAborted,
-  VmSubstrateError,
-  validate,
-  withDeadlineAndUndo,
-} from "../core/index.ts";
-import {
-  type Accelerator,
-  ensurePrivateDir,
-  identifyQemu,
-  Paths,
-  type QemuBinary,
-  requireMemory,
-  sharedMemory,
-} from "../host/index.ts";
-import { Fabrics, HostnamePattern, LeaseBook, planAddresses } from "../netcfg/index.ts";
+import { activateClone, type CloneDependencies, coldBoot, type OnFailpoint, type Vm } from "../clone/index.ts";
+import { type EventSource, MIB, silentLogger, validate, withDeadlineAndUndo } from "../core/index.ts";
+import { ensurePrivateDir, identifyQemu, monotonicMs, Paths, processMemory, sharedMemory } from "../host/index.ts";
 import { OwnerLock } from "../store/index.ts";
-import { Catalog, type LoadedSubstrate, prepareGuest, recipeNamed } from "../substrate/index.ts";
-import { allOrNothing } from "./bounded.ts";
+import { Catalog, prepareGuest, recipeNamed } from "../substrate/index.ts";
+import { activationCall, type CallKind, defaultHostname } from "./activation-call.ts";
+import { Activations, type Outcome, type StartVm } from "./activations.ts";
 import { Builds } from "./builds.ts";
+import { Calls } from "./calls.ts";
+import { makeDocked } from "./docking.ts";
 import { Docks } from "./docks.ts";
-import { clearLeftovers } from "./leftovers.ts";
+import { type DurableState, openDurableState } from "./durable-state.ts";
+import { HandedOut } from "./handed-out.ts";
+import { Health } from "./health.ts";
+import { identityTemplate } from "./identity-template.ts";
+import { collectGarbage, type GcReport } from "./inventory.ts";
+import { Lifetimes } from "./lifetimes.ts";
 import { LoadedSubstrates } from "./loaded-substrates.ts";
-import type { ActivateSpec, BuildOptions, CallOptions, DockOptions, DockStatus, PoolOptions } from "./options.ts";
+import { Memory, type MemoryUse } from "./memory.ts";
+import type {
+  ActivateOutcome,
+  ActivateSpec,
+  BuildOptions,
+  CallOptions,
+  CloseOptions,
+  DockOptions,
+  DockStatus,
+  PoolOptions,
+} from "./options.ts";
+import { allVms, settleAll } from "./outcomes.ts";
+import type { PoolEvents } from "./pool-events.ts";
+import { recover } from "./recovery.ts";
+import { callDigest, used } from "./requests.ts";
 import {
-  activateSpecSchema,
   buildOptionsSchema,
   callOptionsSchema,
-  countSchema,
+  closeOptionsSchema,
   dockedOptionsSchema,
   dockOptionsSchema,
+  MAX_VMS_PER_ACTIVATION,
   nameSchema,
   poolOptionsSchema,
 } from "./schemas.ts";
 import { type SubstrateInfo, substrateInfo } from "./substrate-info.ts";
+import { VmOwners } from "./vm-owners.ts";
+import { WaitingLine } from "./waiting-line.ts";
 
-/** Private memory that a running clone comes to, for admission; measured Pss is in docs/SPECIFICATION.md. */
-const CLONE_MEMORY_BYTES = 64 * MIB;
+/** For each sign of life of a VM. */
+const HEARTBEAT_TIMEOUT_MS = 5000;
 
-/** One call that makes VMs, validated. */
-interface Making {
-  readonly what: string;
-  readonly count: number;
-  readonly spec: z.output<typeof activateSpecSchema>;
-  readonly startedAt: number;
-  readonly signal: AbortSignal;
+/** What is for tests of this project alone. */
+export interface PoolInternals {
+  readonly failpoint?: OnFailpoint;
 }
 
-/** How one VM is made: by claiming or cloning, or by booting. */
-type Start = (parts: {
-  readonly plan: ClonePlan;
-  readonly substrate: LoadedSubstrate;
-  readonly activation: ActivateOptions;
-}) => Promise<Vm>;
+interface PoolParts {
+  readonly deps: CloneDependencies;
+  readonly options: z.output<typeof poolOptionsSchema>;
+  readonly state: DurableState;
+  readonly owned: AsyncDisposableStack;
+}
 
 /**
  * The substrates of one state directory and the VMs made of them. One process owns a state directory at a time.
@@ -79,58 +74,85 @@ type Start = (parts: {
  * ```
  */
 export class Pool implements AsyncDisposable {
-  readonly #paths: Paths;
-  readonly #qemu: QemuBinary;
-  readonly #logger: Logger;
-  readonly #parallelStarts: number;
-  readonly #catalog: Catalog;
+  readonly #deps: CloneDependencies;
+  readonly #state: DurableState;
   readonly #owned: AsyncDisposableStack;
+  readonly #catalog: Catalog;
   readonly #loaded: LoadedSubstrates;
   readonly #builds: Builds;
   readonly #docks: Docks;
-  readonly #leases = new LeaseBook();
-  readonly #fabrics = new Fabrics();
-  readonly #vms = new Map<string, Vm>();
-  /** Fires when the pool closes, so that calls under way end first. */
-  readonly #closing = new AbortController();
-  readonly #calls = new Set<Promise<unknown>>();
+  readonly #memory: Memory;
+  readonly #lifetimes: Lifetimes;
+  readonly #health: Health;
+  readonly #owners: VmOwners;
+  readonly #activations: Activations;
+  readonly #line = new WaitingLine();
+  readonly #vms: HandedOut;
+  /** Ids of clones that are being made, docked, claimed or taken back. */
+  readonly #working = new Set<string>();
+  readonly #calls = new Calls();
   #closed: Promise<void> | undefined;
 
-  private constructor(parts: {
-    paths: Paths;
-    qemu: QemuBinary;
-    logger: Logger;
-    accelerator: Accelerator | undefined;
-    parallelStarts: number;
-    owned: AsyncDisposableStack;
-  }) {
-    this.#paths = parts.paths;
-    this.#qemu = parts.qemu;
-    this.#logger = parts.logger;
-    this.#parallelStarts = parts.parallelStarts;
-    this.#owned = parts.owned;
-    this.#catalog = new Catalog(parts.paths);
-    this.#loaded = new LoadedSubstrates(this.#catalog, parts.paths, parts.qemu, this.#closing.signal);
-    this.#builds = new Builds(parts, this.#loaded);
-    this.#docks = new Docks({
-      start: async (substrate, primed, signal) => {
-        await requireMemory(CLONE_MEMORY_BYTES, "a clone for the dock");
-        return dockClone(substrate, primed, this.#dependencies(), signal);
+  private constructor({ deps, options, state, owned }: PoolParts) {
+    const { paths, qemu, logger, failpoint } = deps;
+    const parallelStarts = options.parallelStarts ?? availableParallelism();
+    const { accelerator } = options;
+    this.#deps = deps;
+    this.#state = state;
+    this.#owned = owned;
+    this.#catalog = new Catalog(paths);
+    this.#loaded = new LoadedSubstrates(this.#catalog, paths, qemu, this.#calls.closing);
+    this.#builds = new Builds({ ...deps, accelerator: accelerator === "auto" ? undefined : accelerator }, this.#loaded);
+    const budgetBytes = options.memoryMiB === undefined ? undefined : options.memoryMiB * MIB;
+    this.#memory = new Memory({ budgetBytes, measure: processMemory });
+    this.#lifetimes = new Lifetimes(monotonicMs, logger);
+    this.#vms = new HandedOut({ ...state, memory: this.#memory, lifetimes: this.#lifetimes });
+    const vms = () => this.vms;
+    this.#health = new Health({ intervalMs: options.heartbeatMs, timeoutMs: HEARTBEAT_TIMEOUT_MS, vms });
+    this.#owners = new VmOwners({
+      ...state,
+      lifetimes: this.#lifetimes,
+      failpoint,
+      vm: (id) => this.#vms.get(id),
+      onGone: (id) => {
+        this.#vms.forget(id);
+        this.#line.notify();
       },
-      parallelStarts: parts.parallelStarts,
-      logger: parts.logger,
+    });
+    const docking = { ...deps, ...state, memory: this.#memory, working: this.#working };
+    this.#docks = new Docks({
+      start: (substrate, target, signal) => makeDocked(substrate, target, signal, docking),
+      meanBytes: (ids) => this.#memory.meanBytes(ids),
+      parallelStarts,
+      logger,
+    });
+    this.#activations = new Activations({
+      ...state,
+      substrate: (name) => this.#loaded.get(name),
+      docks: this.#docks,
+      memory: this.#memory,
+      line: this.#line,
+      owners: this.#owners,
+      working: this.#working,
+      parallelStarts,
+      failpoint,
+      onWaiting: ({ substrateName, count }, position) =>
+        this.#vms.announceWaiting({ substrate: substrateName, count, position }),
+      onHandedOver: (vm) => this.#vms.handOver(vm),
     });
   }
 
   /**
-   * Opens a state directory, making it where it is missing, and clears away what a killed owner left.
+   * Opens a state directory, making it where it is missing. VMs that an earlier owner has handed out are taken over: they are
+   * in `vms`. Whatever else it left is cleared away.
    *
-   * @throws VmSubstrateError INVALID_ARGUMENT, STATE_DIR_LOCKED, UNSAFE_DIRECTORY, QEMU_MISSING, QEMU_UNSUPPORTED, PATH_TOO_LONG,
-   *   INSUFFICIENT_SHARED_MEMORY when there is no such directory
+   * @throws VmSubstrateError INVALID_ARGUMENT, STATE_DIR_LOCKED, STATE_DIR_DAMAGED, STORE_TOO_NEW, STORE_UNWRITABLE,
+   *   UNSAFE_DIRECTORY, QEMU_MISSING, QEMU_UNSUPPORTED, PATH_TOO_LONG, INSUFFICIENT_SHARED_MEMORY when there is no such directory
    */
-  static async open(options: PoolOptions = {}): Promise<Pool> {
+  static async open(options: PoolOptions = {}, internals: PoolInternals = {}): Promise<Pool> {
     const valid = validate(poolOptionsSchema, options, "Pool.open");
     const { logger = silentLogger } = valid;
+    const { failpoint = () => {} } = internals;
     const qemu = await identifyQemu(valid.qemu);
     const paths = new Paths(valid);
     paths.vm("x".repeat(12)); // a runtime directory too deep for a socket is refused now, not at the first VM
@@ -140,30 +162,38 @@ export class Pool implements AsyncDisposable {
     await ensurePrivateDir(paths.stateDir);
     undo.use(OwnerLock.acquire(paths.ownerLock, paths.stateDir));
     // Only by the owner: a pool that is refused makes nothing.
-    for (const dir of [paths.runtimeDir, paths.sharedMemoryDir]) {
-      undo.defer(() => rm(dir, { recursive: true, force: true }));
+    for (const dir of [paths.runtimeDir, paths.sharedMemoryDir, paths.substrates, paths.vms])
       await ensurePrivateDir(dir);
+    const state = undo.use(await openDurableState(paths, { quarantineMs: valid.addressQuarantineMs }));
+    const deps = { paths, qemu, logger, failpoint };
+    const pool = new Pool({ deps, options: valid, state, owned: undo.move() });
+    try {
+      await pool.#recover();
+      return pool;
+    } catch (error) {
+      await pool.close({ vms: "keep" });
+      throw error;
     }
-    for (const dir of [paths.substrates, paths.vms]) await ensurePrivateDir(dir);
-    await clearLeftovers(paths, new Catalog(paths), logger);
-    return new Pool({
-      paths,
-      qemu,
-      logger,
-      accelerator: valid.accelerator === "auto" ? undefined : valid.accelerator,
-      parallelStarts: valid.parallelStarts ?? availableParallelism(),
-      owned: undo.move(),
-    });
   }
 
-  /** The VMs that are running. */
+  /** The VMs that were handed out and have not ended. */
   get vms(): readonly Vm[] {
-    return [...this.#vms.values()];
+    return this.#vms.all;
+  }
+
+  /** What happens to VMs and calls. */
+  get events(): EventSource<PoolEvents> {
+    return this.#vms.events;
+  }
+
+  /** What the clones of this pool take, docked ones included. */
+  get memory(): MemoryUse {
+    return this.#memory.use;
   }
 
   /** The substrates in the catalog. @throws VmSubstrateError SUBSTRATE_CORRUPT, POOL_CLOSED */
   async substrates(): Promise<SubstrateInfo[]> {
-    this.#requireOpen();
+    this.#calls.requireOpen();
     return (await this.#catalog.list()).map(substrateInfo);
   }
 
@@ -180,7 +210,7 @@ export class Pool implements AsyncDisposable {
       onProgress,
     } = validate(buildOptionsSchema, options, "build");
     const recipe = recipeNamed(recipeName);
-    return this.#call(signal, async (within) => {
+    return this.#calls.run(signal, async (within) => {
       const { substrate, reused } = await this.#builds.build(name, recipe, onProgress, within);
       await this.#docks.renew(await this.#loaded.get(name));
       return { ...substrateInfo(substrate), reused };
@@ -195,8 +225,12 @@ export class Pool implements AsyncDisposable {
    */
   async dock(name: string, options: DockOptions): Promise<DockStatus> {
     validate(nameSchema, name, "dock: name");
-    const { min, max = min, primed } = validate(dockOptionsSchema, options, "dock");
-    return this.#call(undefined, async () => this.#docks.set(await this.#loaded.get(name), { min, max, primed }));
+    const valid = validate(dockOptionsSchema, options, "dock");
+    const { min, maxMiB, primed, network } = valid;
+    const max = valid.max ?? (maxMiB === undefined ? min : MAX_VMS_PER_ACTIVATION);
+    const template = identityTemplate(valid.hostname ?? defaultHostname(name), network, "none");
+    const target = { min, max, maxMiB, primed, template };
+    return this.#calls.run(undefined, async () => this.#docks.set(await this.#loaded.get(name), target));
   }
 
   /**
@@ -210,7 +244,7 @@ export class Pool implements AsyncDisposable {
   ): Promise<DockStatus> {
     validate(nameSchema, name, "docked: name");
     const { count, timeoutMs, signal } = validate(dockedOptionsSchema, options, "docked");
-    return this.#call(signal, (within) => this.#docks.awaitReady(name, count, timeoutMs, within));
+    return this.#calls.run(signal, (within) => this.#docks.awaitReady(name, count, timeoutMs, within));
   }
 
   /** The state of every dock. */
@@ -219,17 +253,24 @@ export class Pool implements AsyncDisposable {
   }
 
   /**
-   * Makes `count` personal, running, verified VMs of a substrate. All or none: if one fails, none stays.
+   * Makes `count` personal, running, verified VMs of a substrate: from its dock, by cloning, or, with `wait`, when there is room.
+   * All or none.
    *
    * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_NOT_FOUND, SUBSTRATE_CORRUPT, SUBSTRATE_INCOMPATIBLE, LEASE_*,
-   *   ADDRESS_OUTSIDE_SUBNET, INSUFFICIENT_*, IDENTITY_UNVERIFIED, GUEST_*, QEMU_EXITED, TIMEOUT, ABORTED, POOL_CLOSED
+   *   ADDRESS_OUTSIDE_SUBNET, INSUFFICIENT_*, IDENTITY_UNVERIFIED, GUEST_*, QEMU_EXITED, RUN_FAILED, IDEMPOTENCY_KEY_USED,
+   *   STORE_UNWRITABLE, TIMEOUT, ABORTED, POOL_CLOSED
    */
   async activate(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<Vm[]> {
-    return this.#docks.undisturbed(() =>
-      this.#make("activate", count, spec, options, ({ plan, substrate, activation }) =>
-        activateClone(plan, substrate, activation, this.#dependencies()),
-      ),
-    );
+    return allVms(await this.#claimOrClone(count, spec, options, "atomic"));
+  }
+
+  /**
+   * As `activate`, but each VM for itself: an outcome for each, in order, with a VM or the error that kept it from being made.
+   *
+   * @throws VmSubstrateError as `activate`, for what concerns the whole call
+   */
+  async activateSettled(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<ActivateOutcome[]> {
+    return this.#claimOrClone(count, spec, options, "settled");
   }
 
   /**
@@ -239,26 +280,32 @@ export class Pool implements AsyncDisposable {
    * @throws VmSubstrateError as `activate`
    */
   async coldBoot(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<Vm[]> {
-    return this.#make("coldBoot", count, spec, options, async ({ plan, substrate, activation }) => {
+    const start: StartVm = async (plan, substrate, activation) => {
       const recipe = recipeNamed(substrate.manifest.guest.recipe);
-      const guest = await prepareGuest(recipe, this.#paths, () => {}, activation.signal);
+      const guest = await prepareGuest(recipe, this.#deps.paths, () => {}, activation.signal);
       const startedAt = performance.now(); // neither the wait nor the making of guest files is part of a boot
-      return coldBoot(plan, substrate, guest, { ...activation, startedAt, plannedAt: startedAt }, this.#dependencies());
-    });
+      return coldBoot(plan, substrate, guest, { ...activation, startedAt, plannedAt: startedAt }, this.#deps);
+    };
+    return allVms(await this.#make({ what: "coldBoot", mode: "atomic", start }, count, spec, options));
   }
 
-  /** Ends every VM and every call under way, and takes the substrates out of memory. Idempotent. */
-  async close(): Promise<void> {
-    this.#closed ??= (async () => {
-      this.#closing.abort(new VmSubstrateError("POOL_CLOSED", "the pool was closed meanwhile"));
-      await Promise.allSettled(this.#calls);
-      // A stack, so that what fails to end does not keep the rest: least of all the owner's lock.
-      await using ending = new AsyncDisposableStack();
-      ending.use(this.#owned);
-      ending.use(this.#loaded);
-      ending.use(this.#docks);
-      ending.defer(() => releaseAll(this.vms));
-    })();
+  /**
+   * Compares all that there is of this state directory (processes, folders, sockets, RAM files, records, leases) with what
+   * this pool has, and takes the rest away. A running pool has nothing to be taken away; after a fault it puts things right.
+   *
+   * @throws VmSubstrateError STORE_UNWRITABLE, POOL_CLOSED
+   */
+  async gc(): Promise<GcReport> {
+    return this.#calls.run(undefined, () => this.#builds.between(() => this.#collectGarbage()));
+  }
+
+  /**
+   * Ends every call under way, every docked clone and, unless they are to be kept, every VM, and takes the substrates out of
+   * memory. Idempotent: the first call decides.
+   */
+  async close(options: CloseOptions = {}): Promise<void> {
+    const { vms } = validate(closeOptionsSchema, options, "close");
+    this.#closed ??= this.#close(vms === "keep");
     await this.#closed;
   }
 
@@ -266,108 +313,88 @@ export class Pool implements AsyncDisposable {
     await this.close();
   }
 
-  async #make(what: string, count: number, spec: ActivateSpec, options: CallOptions, start: Start): Promise<Vm[]> {
-    const startedAt = performance.now();
-    const validCount = validate(countSchema, count, `${what}: count`);
-    const validSpec = validate(activateSpecSchema, spec, what);
+  async #close(keepVms: boolean): Promise<void> {
+    await this.#calls.close();
+    // A stack, so that what fails to end does not keep the rest: least of all the owner's lock.
+    await using ending = new AsyncDisposableStack();
+    ending.use(this.#owned);
+    // By the records: when the opening failed there may be VMs that were not taken over.
+    if (!keepVms || this.#state.ledger.records.length === 0) {
+      const { runtimeDir, sharedMemoryDir } = this.#deps.paths;
+      ending.defer(() => rm(runtimeDir, { recursive: true, force: true }));
+      ending.defer(() => rm(sharedMemoryDir, { recursive: true, force: true }));
+      ending.use(this.#loaded);
+    }
+    ending.use(this.#docks);
+    ending.use(this.#memory);
+    ending.use(this.#lifetimes);
+    ending.use(this.#health);
+    ending.defer(() => settleAll(this.vms.map((vm) => (keepVms ? vm.detach() : vm.release()))));
+  }
+
+  async #claimOrClone(
+    count: number,
+    spec: ActivateSpec,
+    options: CallOptions,
+    mode: "atomic" | "settled",
+  ): Promise<Outcome[]> {
+    const start: StartVm = (plan, substrate, activation) => activateClone(plan, substrate, activation, this.#deps);
+    return this.#docks.undisturbed(() => this.#make({ what: "activate", mode, start }, count, spec, options));
+  }
+
+  async #make(kind: CallKind, count: number, spec: ActivateSpec, options: CallOptions): Promise<Outcome[]> {
+    const { what, mode } = kind;
+    const { call, timeoutMs } = activationCall(kind, count, spec);
     validate(callOptionsSchema, options, what);
-    const { timeoutMs } = validSpec;
-    return this.#call(options.signal, (callSignal) =>
-      withDeadlineAndUndo(
-        { what, timeoutMs, signal: callSignal },
-        (signal) => this.#makeAll({ what, count: validCount, spec: validSpec, startedAt, signal }, start),
-        releaseAll,
-      ),
+    const { idempotencyKey: key } = call;
+    return this.#calls.run(options.signal, (callSignal) => {
+      const run = () =>
+        withDeadlineAndUndo(
+          { what, timeoutMs, signal: callSignal },
+          (signal) => this.#activations.run({ ...call, signal }),
+          async (outcomes) => settleAll(allVms(outcomes).map((vm) => vm.release())),
+        );
+      if (key === undefined) return run();
+      const again = (ids: readonly string[]) => this.#again(key, ids);
+      return this.#state.requests.once(key, callDigest(what, mode, count, spec), run, again);
+    });
+  }
+
+  /** The outcome of a call that is repeated. */
+  #again(key: string, ids: readonly string[]): Outcome[] {
+    return ids.map((id) => {
+      const vm = this.#vms.get(id);
+      if (vm === undefined) throw used(key, "belongs to a call whose VMs are gone");
+      return { vm };
+    });
+  }
+
+  async #recover(): Promise<void> {
+    const { vms, lost, removed } = await recover({ ...this.#deps, ...this.#state, owners: this.#owners });
+    for (const vm of vms) this.#vms.takeOver(vm);
+    const { logger } = this.#deps;
+    if (vms.length > 0) logger.info({ vms: vms.length }, "took over VMs of an earlier owner");
+    if (removed > 0) logger.warn({ clones: removed }, "ended clones that an earlier owner had not handed out");
+    if (lost.length > 0) logger.warn({ vms: lost.map(({ id }) => id) }, "VMs have ended while nobody owned them");
+    await this.#catalog.removeAbandoned();
+    await this.#collectGarbage();
+  }
+
+  async #collectGarbage(): Promise<GcReport> {
+    return collectGarbage({
+      ...this.#deps,
+      ...this.#state,
+      owners: this.#owners,
+      ramFiles: await this.#ramFiles(),
+      isAlive: (id) => this.#vms.has(id) || this.#working.has(id),
+    });
+  }
+
+  /** The RAM of substrates in the catalog: loaded, or left by an earlier owner, whose VMs may map it. */
+  async #ramFiles(): Promise<Set<string>> {
+    const substrates = await this.#catalog.list().catch(() => []); // a damaged one is nobody's reason not to open
+    return new Set(
+      substrates.map(({ manifest: { name, version } }) => basename(this.#deps.paths.loadedRam(name, version))),
     );
   }
-
-  async #makeAll(call: Making, start: Start): Promise<Vm[]> {
-    const { what, count, spec, startedAt, signal } = call;
-    const { subnet, addresses, fabric } = spec.network;
-    const hostname = spec.hostname ?? HostnamePattern.parse(`${spec.substrate}-{index}`);
-    const substrate = await this.#loaded.get(spec.substrate);
-    const fromDock = what === "activate" && spec.channel === "helper";
-    // Docked clones have their memory already.
-    const launched = count - Math.min(count, fromDock ? this.#docks.ready(substrate) : 0);
-    if (launched > 0) await requireMemory(launched * CLONE_MEMORY_BYTES, `${what} of ${count} VMs`);
-    throwIfAborted(signal, what);
-
-    // Planned, leased and claimed in one turn of the event loop: no other call can take the same in between.
-    const values = planAddresses(count, { hostname, subnet, addresses }, this.#leases);
-    const docked = fromDock ? this.#docks.take(substrate, count) : [];
-    const ids = docked.map(({ id }) => id);
-    const plans = planClones(values, subnet.prefixLength, this.#fabrics.of(fabric, subnet), ids);
-    for (const { id, identity } of plans) this.#leases.lease(id, identity);
-    const plannedAt = performance.now();
-
-    const startOne = async (plan: ClonePlan, one: AbortSignal) => {
-      const activation: ActivateOptions = {
-        channel: spec.channel,
-        docked: docked.find(({ id }) => id === plan.id),
-        startedAt,
-        plannedAt,
-        signal: one,
-        releaseLeases: () => this.#forget(plan.id),
-      };
-      const vm = await start({ plan, substrate, activation });
-      if (vm.state === "running") this.#vms.set(vm.id, vm);
-      return vm;
-    };
-    try {
-      const vms = await allOrNothing(plans, this.#parallelStarts, signal, startOne, (vm) => vm.release());
-      return await this.#allRunning(vms);
-    } catch (error) {
-      // Also those whose turn never came: a clone that was promised once does not go back.
-      await Promise.allSettled(docked.map((clone) => clone[Symbol.asyncDispose]()));
-      for (const { id } of plans) this.#forget(id);
-      throw error;
-    }
-  }
-
-  /** The first may have ended while the last was still being made. */
-  async #allRunning(vms: Vm[]): Promise<Vm[]> {
-    const ended = vms.find((vm) => vm.state !== "running");
-    if (ended === undefined) return vms;
-    await Promise.all(vms.map((vm) => vm.release()));
-    throw new VmSubstrateError(
-      "QEMU_EXITED",
-      `VM ${ended.hostname} ended while others of its call were still being made`,
-    );
-  }
-
-  #forget(id: string): void {
-    this.#vms.delete(id);
-    this.#leases.release(id);
-  }
-
-  #dependencies() {
-    return { paths: this.#paths, qemu: this.#qemu, logger: this.#logger };
-  }
-
-  /** Runs a call with a signal that fires for the caller's and for the pool's end; `close` waits for it. */
-  async #call<T>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    this.#requireOpen();
-    const both = signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
-    throwIfAborted(both, "call");
-    const call = work(both);
-    this.#calls.add(call);
-    try {
-      return await call;
-    } catch (error) {
-      // Node's own functions reject with the signal's reason as it came, whatever that was.
-      if (!isVmSubstrateError(error)) throwIfAborted(both, "call");
-      throw error;
-    } finally {
-      this.#calls.delete(call);
-    }
-  }
-
-  #requireOpen(): void {
-    if (this.#closed !== undefined) throw new VmSubstrateError("POOL_CLOSED", "the pool is closed; open it again");
-  }
-}
-
-async function releaseAll(vms: readonly Vm[]): Promise<void> {
-  const released = await Promise.allSettled(vms.map((vm) => vm.release()));
-  for (const one of released) if (one.status === "rejected") throw one.reason;
 }

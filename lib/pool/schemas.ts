@@ -1,8 +1,18 @@
 import { z } from "zod";
-import { CHANNELS } from "../clone/index.ts";
-import { type Logger, signalSchema } from "../core/index.ts";
+import { CHANNELS, lifetimeSchema } from "../clone/index.ts";
+import { type Logger, MIB, signalSchema } from "../core/index.ts";
 import { ACCELERATORS } from "../host/index.ts";
-import { FABRICS, HostnamePattern, isAddress, Subnet } from "../netcfg/index.ts";
+import {
+  FABRICS,
+  HostnamePattern,
+  isAddress,
+  isAddress6,
+  isHostname,
+  isUnicastMac,
+  Network,
+  requireAuthorizedKeys,
+} from "../netcfg/index.ts";
+import { ON_EXPIRY } from "./lifetime.ts";
 import type { BuildOptions } from "./options.ts";
 
 /** One call makes at most this many VMs. */
@@ -10,6 +20,15 @@ export const MAX_VMS_PER_ACTIVATION = 1024;
 /** All of a subnet's addresses are searched for free ones; a /16 is more than one host can run. */
 const DEFAULT_SUBNET = "10.77.0.0/16";
 const DEFAULT_TIMEOUT_MS = 120_000;
+const DEFAULT_RUN_TIMEOUT_MS = 60_000;
+const DEFAULT_QUARANTINE_MS = 30_000;
+const DEFAULT_HEARTBEAT_MS = 10_000;
+const MAX_TIMEOUT_MS = 3_600_000;
+const MAX_FILES = 256;
+/** Of all files of one call; each goes to each of its VMs. */
+const MAX_FILES_BYTES = 16 * MIB;
+const MAX_LABELS = 64;
+const MAX_ENV_VARIABLES = 256;
 
 export const nameSchema = z
   .string()
@@ -18,6 +37,7 @@ const path = z
   .string()
   .min(1)
   .refine((text) => !text.includes("\0"), "expected a path without NUL");
+const timeoutMs = z.int().min(1).max(MAX_TIMEOUT_MS);
 
 function isLogger(given: unknown): boolean {
   const levels = ["debug", "info", "warn", "error"] as const;
@@ -36,6 +56,9 @@ export const poolOptionsSchema = z.strictObject({
   qemu: path.optional(),
   accelerator: z.enum(["auto", ...ACCELERATORS]).default("auto"),
   parallelStarts: z.int().min(1).max(256).optional(),
+  memoryMiB: z.int().min(1).optional(),
+  addressQuarantineMs: z.int().min(0).max(MAX_TIMEOUT_MS).default(DEFAULT_QUARANTINE_MS),
+  heartbeatMs: z.int().min(0).max(MAX_TIMEOUT_MS).default(DEFAULT_HEARTBEAT_MS),
   logger: z.custom<Logger>(isLogger, "expected an object with debug, info, warn and error").optional(),
 });
 
@@ -46,30 +69,98 @@ export const buildOptionsSchema = z.strictObject({
   onProgress: z.custom<NonNullable<BuildOptions["onProgress"]>>((given) => typeof given === "function").optional(),
 });
 
-const parsed = <T>(parse: (text: string) => T) =>
-  z.string().transform((text, context) => {
+/** A text that is parsed by a function which throws for what it does not like. */
+const parsed = <Output, Input = string>(schema: z.ZodType<Input>, parse: (input: Input) => Output) =>
+  schema.transform((input, context) => {
     try {
-      return parse(text);
+      return parse(input);
     } catch (error) {
       context.addIssue({ code: "custom", message: (error as Error).message });
       return z.NEVER;
     }
   });
 
-const networkSchema = z.strictObject({
-  fabric: z.enum(FABRICS).default("none"),
-  subnet: parsed((text) => Subnet.parse(text))
-    .refine((subnet) => subnet.isUsable, "no host can have an address in this network")
-    .prefault(DEFAULT_SUBNET),
-  addresses: z.array(z.string().refine(isAddress, "expected an IPv4 address")).optional(),
+const pattern = parsed(z.string(), (text) => HostnamePattern.parse(text));
+const networkFields = {
+  subnet: z.string().default(DEFAULT_SUBNET),
+  subnet6: z.string().optional(),
+  reserved: z.array(z.string()).optional(),
+};
+
+/** Each network is parsed once, at the edge. */
+const dockNetworkSchema = parsed(z.strictObject(networkFields).prefault({}), (spec) => Network.parse(spec));
+
+const networkSchema = z
+  .strictObject({
+    ...networkFields,
+    fabric: z.enum(FABRICS).default("none"),
+    addresses: z.array(z.string().refine(isAddress, "expected an IPv4 address")).optional(),
+    addresses6: z.array(z.string().refine(isAddress6, "expected an IPv6 address")).optional(),
+    macs: z.array(z.string().refine(isUnicastMac, 'expected a unicast MAC address, "02:00:00:00:00:01"')).optional(),
+  })
+  .transform(({ fabric, addresses, addresses6, macs, ...spec }, context) => {
+    try {
+      return { network: Network.parse(spec), fabric, addresses, addresses6, macs };
+    } catch (error) {
+      context.addIssue({ code: "custom", message: (error as Error).message });
+      return z.NEVER;
+    }
+  });
+
+/** A path that neither the helper's protocol nor a person could misread. */
+const GUEST_PATH = /^\/[\x21-\x2b\x2d-\x7e]{1,1023}$/;
+const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
+/** One line without quotes: /etc/environment has no way to escape them. */
+const ENV_VALUE = /^[^\p{Cc}"]{0,4096}$/u;
+
+const fileSchema = z.strictObject({
+  path: z.string().regex(GUEST_PATH, "expected an absolute path of printable characters without spaces and commas"),
+  content: z.union([z.string(), z.instanceof(Uint8Array)]),
+  mode: z.int().min(0).max(0o7777).default(0o644),
 });
+
+const filesSchema = z
+  .array(fileSchema)
+  .max(MAX_FILES)
+  .refine((files) => files.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0) <= MAX_FILES_BYTES, {
+    error: `the files are more than ${MAX_FILES_BYTES} bytes together`,
+  });
+
+const sized = <T extends z.ZodType<Record<string, string>>>(schema: T, most: number) =>
+  schema.refine((record) => Object.keys(record).length <= most, { error: `at most ${most} entries` });
 
 export const activateSpecSchema = z.strictObject({
   substrate: nameSchema,
-  hostname: parsed((text) => HostnamePattern.parse(text)).optional(),
+  hostname: z
+    .union([pattern, z.array(z.string().refine(isHostname, "expected a hostname of RFC 1123 in lower case")).min(1)])
+    .optional(),
   network: networkSchema.prefault({}),
+  authorizedKeys: parsed(z.array(z.string()), (keys) => {
+    requireAuthorizedKeys(keys);
+    return keys;
+  }).default([]),
+  files: filesSchema.default([]),
+  env: sized(z.record(z.string().regex(ENV_NAME), z.string().regex(ENV_VALUE)), MAX_ENV_VARIABLES).default({}),
+  run: z
+    .strictObject({ argv: z.array(z.string()).min(1), timeoutMs: timeoutMs.default(DEFAULT_RUN_TIMEOUT_MS) })
+    .optional(),
+  labels: sized(
+    z.record(
+      z.string().regex(/^[a-z0-9A-Z]([a-z0-9A-Z._/-]{0,126}[a-z0-9A-Z])?$/, "expected letters, digits and inner ._/-"),
+      z.string().max(256),
+    ),
+    MAX_LABELS,
+  ).default({}),
+  ttlMs: lifetimeSchema.optional(),
+  maxLifetimeMs: lifetimeSchema.optional(),
+  onExpiry: z.enum(ON_EXPIRY).default("release"),
+  wait: z.boolean().default(false),
+  idempotencyKey: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,200}$/, "expected 1 to 200 printable characters without spaces")
+    .optional(),
   channel: z.enum(CHANNELS).default("helper"),
-  timeoutMs: z.int().min(1).max(3_600_000).default(DEFAULT_TIMEOUT_MS),
+  timeoutMs: timeoutMs.default(DEFAULT_TIMEOUT_MS),
 });
 
 export const countSchema = z.int().min(1).max(MAX_VMS_PER_ACTIVATION);
@@ -77,15 +168,24 @@ export const countSchema = z.int().min(1).max(MAX_VMS_PER_ACTIVATION);
 const depth = z.int().min(0).max(MAX_VMS_PER_ACTIVATION);
 
 export const dockOptionsSchema = z
-  .strictObject({ min: depth, max: depth.optional(), primed: z.boolean().default(true) })
+  .strictObject({
+    min: depth.default(0),
+    max: depth.optional(),
+    maxMiB: z.int().min(1).optional(),
+    primed: z.boolean().default(true),
+    hostname: pattern.refine(({ isIndexed }) => isIndexed, "expected a pattern with {index}").optional(),
+    network: dockNetworkSchema.prefault({}),
+  })
   .refine(({ min, max = min }) => max >= min, {
     error: ({ input }) => `max ${(input as { max: number }).max} is smaller than min ${(input as { min: number }).min}`,
   });
 
 export const dockedOptionsSchema = z.strictObject({
   count: depth,
-  timeoutMs: z.int().min(1).max(3_600_000).default(DEFAULT_TIMEOUT_MS),
+  timeoutMs: timeoutMs.default(DEFAULT_TIMEOUT_MS),
   signal: signalSchema.optional(),
 });
 
 export const callOptionsSchema = z.strictObject({ signal: signalSchema.optional() });
+
+export const closeOptionsSchema = z.strictObject({ vms: z.enum(["release", "keep"]).default("release") });

@@ -1,3 +1,4 @@
+export { EmbeddedStore, type EmbeddedStoreOptions } from "./embedded-store.ts";
 export { OwnerLock } from "./owner-lock.ts";
 export type {
   Change,

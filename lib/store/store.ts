@@ -4,10 +4,10 @@
  * (etcd.io/docs/latest/learning/api); one conformance suite runs against every implementation.
  */
 export interface Store extends AsyncDisposable {
-  /** @throws VmSubstrateError STORE_CLOSED */
+  /** @throws VmSubstrateError INVALID_ARGUMENT, STORE_CLOSED, STATE_DIR_DAMAGED when it cannot be read */
   get(key: string): Promise<Entry | undefined>;
 
-  /** All entries whose key begins with `prefix`, by key, as they were at one revision. @throws VmSubstrateError STORE_CLOSED */
+  /** All entries whose key begins with `prefix`, by key, as they were at one revision. @throws VmSubstrateError as `get` */
   list(prefix: string): Promise<Listing>;
 
   /**
@@ -24,13 +24,14 @@ export interface Store extends AsyncDisposable {
   /** Gives a lease its full time again. @throws VmSubstrateError STORE_LEASE_EXPIRED, as `transact` */
   renewLease(id: string): Promise<StoreLease>;
 
-  /** Ends a lease and its keys now. Idempotent. @throws VmSubstrateError as `transact` */
+  /** Ends a lease and its keys now, in one revision. Idempotent. @throws VmSubstrateError as `transact` */
   revokeLease(id: string): Promise<void>;
 
   /**
    * Every change below `prefix` after a revision, in order, none twice. Without one: every change from now on.
    *
-   * @throws VmSubstrateError STORE_COMPACTED when changes since then are no longer kept: list again; ABORTED, STORE_CLOSED
+   * @throws VmSubstrateError STORE_COMPACTED when changes since then are no longer kept: list again; ABORTED,
+   *   STORE_CLOSED, INVALID_ARGUMENT
    */
   watch(prefix: string, options?: WatchOptions): AsyncIterable<Change>;
 }
@@ -62,14 +63,17 @@ export type Write =
 
 export interface Transaction {
   readonly compare?: readonly Compare[] | undefined;
-  /** At most one for a key. */
+  /** At most one for a key, and 8192 with 8 MiB of keys and values altogether. */
   readonly writes: readonly Write[];
 }
 
 export interface TransactionResult {
   /** False when a comparison did not hold: nothing was written. */
   readonly committed: boolean;
-  /** The store's revision afterwards. Every transaction that writes makes it grow by one. */
+  /**
+   * The store's revision afterwards. Every transaction that changes something makes it grow by one; a key that is deleted
+   * without being there is no change.
+   */
   readonly revision: number;
 }
 

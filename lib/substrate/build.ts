@@ -15,6 +15,7 @@ import {
   CONSOLE_ID,
   cpuModelFor,
   decideAccelerator,
+  type Monitor,
   type Paths,
   type QemuBinary,
   QemuInstance,
@@ -25,12 +26,12 @@ import {
   type SubstratePaths,
 } from "../host/index.ts";
 import { ResidentHelper } from "../netcfg/index.ts";
-import { GuestAgent, type QmpClient } from "../qmp/index.ts";
+import { GuestAgent } from "../qmp/index.ts";
 import { Catalog, type Substrate } from "./catalog.ts";
 import { freeze } from "./freeze.ts";
 import { generalize, usedMemoryBytes } from "./generalize.ts";
-import { deviceArguments, MACHINE_TYPE, machineConfig } from "./machine.ts";
-import { type Manifest, serializeManifest } from "./manifest.ts";
+import { deviceArguments, guestFor, MACHINE_TYPE, machineConfig } from "./machine.ts";
+import { FORMAT_VERSION, type Manifest, serializeManifest } from "./manifest.ts";
 import { prepareGuest } from "./prepared-guest.ts";
 import type { Progress } from "./progress.ts";
 import { awaitReady } from "./ready.ts";
@@ -38,7 +39,7 @@ import type { GuestProfile, Recipe } from "./recipe.ts";
 import { copySparse, digestFile } from "./sparse-file.ts";
 
 /** Counts up when what a build does to a guest changes: substrates of before are then made anew. */
-const BUILD_REVISION = 2;
+const BUILD_REVISION = 3;
 /** A cold boot takes 3 to 4 s under TCG when idle. */
 const READY_TIMEOUT_MS = 90_000;
 const STEP_TIMEOUT_MS = 30_000;
@@ -94,14 +95,15 @@ export async function buildSubstrate(name: string, recipe: Recipe, deps: BuildDe
   try {
     await mkdir(staging.dir, { recursive: true, mode: 0o700 });
     await copyFile(guestFiles.helper, staging.helper);
-    const frozen = await bootAndFreeze(recipe.guest, guestFiles, staging, accelerator, deps);
+    const guest = guestFor(recipe.guest, accelerator);
+    const frozen = await bootAndFreeze(guest, guestFiles, staging, accelerator, deps);
     progress("digest", "SHA-256 of every file");
     const manifest = await finish({
       name,
       version,
       inputsKey,
       accelerator,
-      guest: recipe.guest,
+      guest,
       frozen,
       staging,
       qemu,
@@ -185,7 +187,7 @@ async function bootAndFreeze(
 }
 
 /** The guest's last words say more than a timeout does. */
-async function buildError(error: unknown, qmp: QmpClient, signal: AbortSignal | undefined): Promise<unknown> {
+async function buildError(error: unknown, qmp: Monitor, signal: AbortSignal | undefined): Promise<unknown> {
   if (signal?.aborted || isVmSubstrateError(error, "BUILD_FAILED") || isVmSubstrateError(error, "QEMU_EXITED"))
     return error;
   const request = { device: CONSOLE_ID, size: CONSOLE_TAIL_BYTES };
@@ -239,7 +241,7 @@ async function finish(options: FinishOptions): Promise<Manifest> {
     await handle.sync();
     await chmod(file, 0o400);
   }
-  return { formatVersion: 1, ...content };
+  return { formatVersion: FORMAT_VERSION, ...content };
 }
 
 async function inputsKeyOf(recipe: Recipe, qemu: QemuBinary, accelerator: Accelerator): Promise<string> {

@@ -1,7 +1,6 @@
-import { randomBytes } from "node:crypto";
 import { posix } from "node:path";
 import { KIB, VmSubstrateError } from "../core/index.ts";
-import type { HelperOperation } from "../netcfg/index.ts";
+import { identityFiles, identityFilesLeft, rehearseIdentity } from "../netcfg/index.ts";
 import { guestExec, readGuestFile, writeGuestFile } from "../qmp/index.ts";
 import type { GuestChannels } from "./ready.ts";
 import type { GuestProfile } from "./recipe.ts";
@@ -9,7 +8,6 @@ import type { GuestProfile } from "./recipe.ts";
 const NEUTRAL_HOSTNAME = "localhost";
 /** Kept free of the scrub, so that the guest's own programs are not killed for memory. */
 const SCRUB_KEEP_KIB = 4096;
-const WARM_ENTROPY_LENGTH = 32;
 
 export interface StepOptions {
   readonly timeoutMs: number;
@@ -29,7 +27,9 @@ export async function generalize(guest: GuestChannels, profile: GuestProfile, op
   await guestExec(guest.agent, ["sync"], options);
   await writeGuestFile(guest.agent, "/proc/sys/vm/drop_caches", "3\n", options);
   await guest.helper.request([{ name: "scrub", value: String(SCRUB_KEEP_KIB) }], options);
-  await warm(guest, profile, options);
+  // After the scrub, which took what the kernel could spare: what a clone runs first is in memory again.
+  await rehearseIdentity(guest.helper, profile, options);
+  await guestExec(guest.agent, ["true"], options);
   await requireGeneral(guest, profile, options);
 }
 
@@ -40,43 +40,27 @@ export async function usedMemoryBytes(guest: GuestChannels, options: StepOptions
   return (kib("MemTotal") - kib("MemAvailable")) * KIB;
 }
 
-/**
- * Runs what a clone will run first, with neutral values: its pages are then in the RAM file, and no clone has to read
- * them from the disk or fault them in.
- */
-async function warm(guest: GuestChannels, profile: GuestProfile, options: StepOptions): Promise<void> {
-  const file = (path: string, mode: string, content: string): HelperOperation => ({
-    name: "file",
-    value: `${path},${mode},${Buffer.from(content).toString("base64")}`,
-  });
-  const operations: HelperOperation[] = [
-    { name: "clock", value: "" },
-    { name: "hostname", value: NEUTRAL_HOSTNAME },
-    { name: "entropy", value: randomBytes(WARM_ENTROPY_LENGTH).toString("base64") },
-    file("/etc/hostname", "644", `${NEUTRAL_HOSTNAME}\n`),
-    file("/etc/hosts", "644", `127.0.0.1 ${NEUTRAL_HOSTNAME}\n`),
-    ...profile.generalize.truncate.map((path) => file(path, path === profile.sshHostKey.path ? "600" : "444", "")),
-    { name: "carrier", value: `${profile.interface},0` },
-  ];
-  await guest.helper.request(operations, options);
-  await guestExec(guest.agent, ["true"], options);
-}
-
 async function removeMatching(guest: GuestChannels, pattern: string, options: StepOptions): Promise<void> {
   await guestExec(guest.agent, [...findArguments(pattern), "-exec", "rm", "-rf", "{}", "+"], options);
 }
 
 async function requireGeneral(guest: GuestChannels, profile: GuestProfile, options: StepOptions): Promise<void> {
+  const emptied = new Set(identityFiles(profile)); // they are there again, and looked into below
   for (const pattern of profile.generalize.remove) {
     const { stdout } = await guestExec(guest.agent, findArguments(pattern), options);
-    const left = Buffer.from(stdout).toString("utf8").trim();
-    if (left !== "") throw new VmSubstrateError("BUILD_FAILED", `generalize left ${JSON.stringify(left)} in the guest`);
+    const found = Buffer.from(stdout).toString("utf8").trim().split("\n");
+    const left = found.filter((path) => path !== "" && !emptied.has(path));
+    if (left.length > 0)
+      throw new VmSubstrateError("BUILD_FAILED", `generalize left ${JSON.stringify(left.join(" "))} in the guest`);
   }
   for (const path of profile.generalize.truncate) {
     const { length } = await readGuestFile(guest.agent, path, options);
     if (length > 0)
       throw new VmSubstrateError("BUILD_FAILED", `generalize left ${length} bytes in the guest's ${path}`);
   }
+  const personal = await identityFilesLeft(guest.helper, profile, options);
+  if (personal.length > 0)
+    throw new VmSubstrateError("BUILD_FAILED", `generalize left an identity in the guest's ${personal.join(", ")}`);
 }
 
 /** find(1) rather than a shell's globbing: patterns stay arguments. */

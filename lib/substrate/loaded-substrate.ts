@@ -50,14 +50,19 @@ export class LoadedSubstrate implements AsyncDisposable {
       );
       requireDigest(substrate, file, found);
     }
-    await requireSharedMemory(paths.sharedMemoryRoot, memory.residentBytes, `the RAM of substrate ${name} ${version}`);
     const ramFile = paths.loadedRam(name, version);
-    await rm(ramFile, { force: true }); // left by a process that was killed
     try {
-      const copied = await copySparse(files.ram, ramFile, signal).catch((cause: unknown) =>
-        missing(substrate, "ram", signal, cause),
-      );
-      requireDigest(substrate, "ram", copied);
+      // An earlier owner may have left it, with VMs that map it: to copy it anew would take the memory twice.
+      const left = await digestFile(ramFile, signal).catch(() => undefined);
+      if (left?.sha256 !== manifest.files.ram.sha256 || left.sizeBytes !== manifest.files.ram.sizeBytes) {
+        await rm(ramFile, { force: true });
+        const purpose = `the RAM of substrate ${name} ${version}`;
+        await requireSharedMemory(paths.sharedMemoryRoot, memory.residentBytes, purpose);
+        const copied = await copySparse(files.ram, ramFile, signal).catch((cause: unknown) =>
+          missing(substrate, "ram", signal, cause),
+        );
+        requireDigest(substrate, "ram", copied);
+      }
       await chmod(ramFile, ramFileMode());
       const guarded = [ramFile, files.state, files.disk, files.helper];
       const fingerprints = new Map<string, Fingerprint>();

@@ -1,15 +1,27 @@
-import { type Accelerator, qemuArgv, type VmConfig, type VmPaths } from "../host/index.ts";
+import { type Accelerator, GENERATION_DRIVER, qemuArgv, type VmConfig, type VmPaths } from "../host/index.ts";
 import type { GuestProfile } from "./recipe.ts";
 
 /** Versioned, and in every QEMU from 7.2 on. i440FX: fewer devices than q35, with hot-plug for later. */
 export const MACHINE_TYPE = "pc-i440fx-7.2";
+
+/**
+ * Added to a guest's kernel command line under TCG. Detours against speculation of processors cost time at each indirect
+ * call, and guard nothing: the code that runs is the emulator's own.
+ */
+const TCG_KERNEL_OPTIONS = ["mitigations=off"];
+
+/** A recipe's guest as it is booted with an accelerator. */
+export function guestFor(guest: GuestProfile, accelerator: Accelerator): GuestProfile {
+  if (accelerator !== "tcg") return guest;
+  return { ...guest, kernelCommandLine: [guest.kernelCommandLine, ...TCG_KERNEL_OPTIONS].join(" ") };
+}
 
 export interface MachineOptions {
   readonly id: string;
   readonly uuid: string;
   readonly accelerator: Accelerator;
   readonly cpuModel: string;
-  readonly guest: Pick<GuestProfile, "memoryMiB" | "cpus">;
+  readonly guest: Pick<GuestProfile, "memoryMiB" | "cpus" | "identity">;
   readonly paths: VmPaths;
   readonly ram: { readonly file: string; readonly share: boolean };
   readonly disk: VmConfig["disk"];
@@ -30,6 +42,8 @@ export function machineConfig(options: MachineOptions): VmConfig {
     memory: { file: options.ram.file, sizeMiB: guest.memoryMiB, share: options.ram.share },
     disk: options.disk,
     sockets: { qmp: paths.qmp, agent: paths.agent, helper: paths.helper },
+    // The VM's own UUID: no other has it, and it is known from outside.
+    ...(guest.identity.vmGenerationId ? { generationId: options.uuid } : {}),
     ...(options.kernel === undefined ? {} : { kernel: options.kernel }),
     ...(options.incoming === undefined ? {} : { incoming: options.incoming }),
   };
@@ -38,5 +52,6 @@ export function machineConfig(options: MachineOptions): VmConfig {
 /** The arguments that must be the same in a substrate and its clones. */
 export function deviceArguments(config: VmConfig): string[] {
   const argv = qemuArgv(config);
-  return argv.filter((_, i) => argv[i - 1] === "-device");
+  const devices = argv.filter((_, i) => argv[i - 1] === "-device");
+  return devices.filter((device) => !device.includes(`"${GENERATION_DRIVER}"`));
 }

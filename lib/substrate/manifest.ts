@@ -1,8 +1,10 @@
 import { z } from "zod";
 import { messageOf, VmSubstrateError } from "../core/index.ts";
 import { ACCELERATORS } from "../host/index.ts";
+import { identityProfileSchema } from "../netcfg/index.ts";
 
-const FORMAT_VERSION = 1;
+/** 2: `guest.identity` names the parts of an identity; before there was a host key's path alone. */
+export const FORMAT_VERSION = 2;
 
 const fileSchema = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/), sizeBytes: z.int().nonnegative() });
 
@@ -21,7 +23,7 @@ const guestSchema = z.strictObject({
   helper: z.boolean(),
   ready: z.array(probeSchema),
   generalize: z.strictObject({ remove: z.array(z.string()), truncate: z.array(z.string()) }),
-  sshHostKey: z.strictObject({ path: z.string().startsWith("/"), format: z.literal("dropbear") }),
+  identity: identityProfileSchema,
 });
 
 const manifestSchema = z.strictObject({

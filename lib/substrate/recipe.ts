@@ -1,4 +1,5 @@
 import type { RecipePaths } from "../host/index.ts";
+import type { IdentityProfile } from "../netcfg/index.ts";
 import type { Progress } from "./progress.ts";
 
 /** What a build must wait for before a booted guest may be frozen. */
@@ -25,8 +26,8 @@ export interface GuestProfile {
     /** Files that must exist and be empty. */
     readonly truncate: readonly string[];
   };
-  /** Where the SSH server looks for its host key, and in which format. */
-  readonly sshHostKey: { readonly path: string; readonly format: "dropbear" };
+  /** Which parts of an identity the guest has, and where. */
+  readonly identity: IdentityProfile;
 }
 
 export interface RecipeContext {

@@ -1,7 +1,8 @@
 import { expect, it } from "vitest";
 import { joinFabric } from "../../lib/clone/join-fabric.ts";
 import { QmpClient } from "../../lib/qmp/index.ts";
-import { FakeQmp, FakeServer } from "../support/fake-qmp-server.ts";
+import { FakeServer } from "../support/fake-line-server.ts";
+import { FakeQmp } from "../support/fake-qmp-server.ts";
 
 const signal = new AbortController().signal;
 

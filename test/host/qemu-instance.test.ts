@@ -6,8 +6,8 @@ import { silentLogger } from "../../lib/core/index.ts";
 import { createOverlay, ensurePrivateDir, QemuInstance, type VmPaths } from "../../lib/host/index.ts";
 import { machineConfig } from "../../lib/substrate/machine.ts";
 import { FakeHost } from "../support/fake-host.ts";
+import { FakeServer } from "../support/fake-line-server.ts";
 import { FAKE_QEMU } from "../support/fake-qemu-control.ts";
-import { FakeServer } from "../support/fake-qmp-server.ts";
 import { FAKE_DISK_BYTES, FAKE_GUEST } from "../support/fake-substrate.ts";
 
 let host: FakeHost;

@@ -12,8 +12,8 @@ beforeEach(async () => {
 afterEach(() => rm(dir, { recursive: true }));
 
 /** A shell in place of QEMU. */
-function shell(script: string, inheritFds: readonly number[] = []): Promise<QemuProcess> {
-  return QemuProcess.spawn({ binary: "/bin/sh", argv: ["-c", script], logFile: join(dir, "log"), inheritFds });
+function shell(script: string, inheritFiles: readonly string[] = []): Promise<QemuProcess> {
+  return QemuProcess.spawn({ binary: "/bin/sh", argv: ["-c", script], logFile: join(dir, "log"), inheritFiles });
 }
 
 const never = new Promise<never>(() => {});

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import type { ActivateSpec } from "../../lib/index.ts";
+import { linkLocalOf } from "../../lib/netcfg/index.ts";
 import { expectRightClock, output, seenInside } from "../support/inside.ts";
 import { labDirectories, openLab } from "../support/lab.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
@@ -8,7 +9,7 @@ import { expectNothingLeft } from "../support/nothing-left.ts";
 const MCAST: ActivateSpec = {
   substrate: "mini",
   hostname: "node-{index}",
-  network: { fabric: "mcast", subnet: "10.77.0.0/24" },
+  network: { fabric: "mcast", subnet: "10.77.0.0/24", subnet6: "fd77::/64" },
 };
 
 describe.each(["helper", "agent"] as const)("activation through the %s", (channel) => {
@@ -24,11 +25,22 @@ describe.each(["helper", "agent"] as const)("activation through the %s", (channe
         mac: vm.mac,
         machineId: vm.machineId,
         hostKey: vm.sshHostKey,
-        linkLocal: undefined,
+        address6: vm.address6,
+        linkLocal: linkLocalOf(vm.mac),
       });
       expect(await output(vm, "cat", "/etc/hosts")).toContain(`${vm.address} ${vm.hostname}`);
     }
-    for (const part of ["hostname", "address", "mac", "machineId", "hostKey", "random"] as const) {
+    for (const part of [
+      "hostname",
+      "address",
+      "address6",
+      "mac",
+      "machineId",
+      "dbusId",
+      "hostKey",
+      "random",
+      "randomSeed",
+    ] as const) {
       expect(new Set(inside.map((seen) => seen[part])).size, part).toBe(4);
     }
   });

@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 import { describe, expect, inject, test } from "vitest";
 import { processStartTime } from "../../lib/host/index.ts";
 import { type ErrorCode, Pool } from "../../lib/index.ts";
+import { expectRightClock } from "../support/inside.ts";
 import { labDirectories, openLab } from "../support/lab.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
 
@@ -61,7 +62,7 @@ test("a stopped QEMU does not hold up others, and its VM can be released", async
   await stopped.release();
 });
 
-test("what an owner that was killed left is cleared at the next opening", async () => {
+test("VMs of an owner that was killed are taken over at the next opening, and what it had not handed out is cleared", async () => {
   const { stateDir, cacheDir } = labDirectories();
   const script = `
     import { Pool } from ${JSON.stringify(new URL("../../lib/index.ts", import.meta.url).href)};
@@ -83,8 +84,14 @@ test("what an owner that was killed left is cleared at the next opening", async 
   for (const pid of pids) expect(await processStartTime(pid)).toBeDefined();
 
   await using lab = await openLab();
-  for (const pid of pids) expect(await processStartTime(pid)).toBeUndefined();
-  expect((await lab.pool.activate(1, { substrate: "mini" })).map((vm) => vm.hostname)).toEqual(["mini-0"]);
+  expect(lab.pool.vms.map(({ pid }) => pid).toSorted()).toEqual(pids.toSorted());
+  for (const vm of lab.pool.vms) {
+    expect(vm.state).toBe("running");
+    expect((await vm.exec(["hostname"])).stdout).toBe(`${vm.hostname}\n`);
+    await expectRightClock(vm);
+  }
+  expect((await lab.pool.activate(1, { substrate: "mini" })).map((vm) => vm.hostname)).toEqual(["mini-2"]);
+  expect(await lab.pool.gc()).toEqual({ processes: [], folders: [], sharedMemory: [], records: [], leases: [] });
 });
 
 test("a second pool on the same directory is refused, and the first goes on", async () => {

@@ -10,7 +10,7 @@ beforeAll(async () => {
   lab = await loadLabSubstrate();
   running = await lab.launch();
   // QEMU serves one connection to the agent's socket: each test makes its own.
-  await running.clone.agent.close();
+  await running.agent.close();
 });
 
 afterAll(async () => {

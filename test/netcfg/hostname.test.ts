@@ -77,3 +77,42 @@ describe("HostnamePattern", () => {
     );
   });
 });
+
+describe("the names of a pattern", () => {
+  it("have the numbers that make them, and no others do", () => {
+    const unit = fc.constantFrom("a", "-", "{index}", "0", "9");
+    fc.assert(
+      fc.property(fc.string({ unit, minLength: 1, maxLength: 6 }), fc.nat(120), fc.nat(120), (text, one, other) => {
+        const made = patternOrNone(text);
+        fc.pre(made !== undefined);
+        const name = made.at(one);
+        expect(made.numberOf(name)).toBe(made.isIndexed ? one : 0);
+        if (made.at(other) !== name) expect(made.numberOf(made.at(other))).not.toBe(one);
+        expect(made.numberOf(`x${name}`)).toBeUndefined();
+      }),
+    );
+  });
+
+  it("are as many as fit into a label", () => {
+    expect(HostnamePattern.parse("solo").capacity).toBe(1);
+    expect(HostnamePattern.parse(`${"x".repeat(59)}{index}`).capacity).toBe(10_000);
+    expect(HostnamePattern.parse(`${"x".repeat(54)}{index}-{index}`).capacity).toBe(10_000);
+    expect(HostnamePattern.parse("n-{index}").capacity).toBe(10 ** 15);
+  });
+
+  it("are written without leading zeros", () => {
+    const pattern = HostnamePattern.parse("n{index}");
+    expect(["n7", "n07", "n", "n-7", "m7", "n7a", "n7e1"].map((name) => pattern.numberOf(name))).toEqual([
+      7,
+      ...Array.from({ length: 6 }),
+    ]);
+  });
+});
+
+function patternOrNone(text: string): HostnamePattern | undefined {
+  try {
+    return HostnamePattern.parse(text);
+  } catch {
+    return undefined;
+  }
+}

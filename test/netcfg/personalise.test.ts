@@ -5,12 +5,32 @@ import {
   type HelperAnswer,
   type HelperOperation,
 } from "../../lib/netcfg/helper-protocol.ts";
-import { awaitCarrier, type HelperChannel, newIdentity, personalise } from "../../lib/netcfg/index.ts";
+import {
+  awaitCarrier,
+  carrierOperation,
+  type HelperChannel,
+  newIdentity,
+  type PersonaliseTarget,
+  personalise,
+  publicIdentity,
+  requireCarrier,
+  verifyResumed,
+} from "../../lib/netcfg/index.ts";
 import { FakeHelper } from "../support/fake-helper.ts";
 import type { FakeScript } from "../support/fake-qemu-script.ts";
 
-const IDENTITY = newIdentity({ hostname: "n-1", address: "10.0.0.7", mac: "02:00:00:00:00:07" }, 24);
-const TARGET = { interface: "eth0", sshHostKey: { path: "/etc/key", format: "dropbear" } } as const;
+const IDENTITY = newIdentity({ hostname: "n-1", address: "10.0.0.7", mac: "02:00:00:00:00:07" }, { prefixLength: 24 });
+const TARGET: PersonaliseTarget = {
+  interface: "eth0",
+  identity: {
+    ipv6: true,
+    vmGenerationId: false,
+    hostname: "/etc/hostname",
+    hosts: "/etc/hosts",
+    machineId: "/etc/machine-id",
+    sshHostKey: { path: "/etc/key", format: "dropbear" },
+  },
+};
 const OPTIONS = { timeoutMs: 5000 };
 
 /** The fake helper without a socket in between. */
@@ -38,7 +58,7 @@ describe("personalise", () => {
     const { files, hostname, mac } = channel.helper;
     expect({ hostname, mac }).toEqual({ hostname: "n-1", mac: IDENTITY.mac });
     expect(files.get("/etc/hostname")?.toString()).toBe("n-1\n");
-    expect(files.get("/etc/hosts")?.toString()).toBe("127.0.0.1 localhost\n10.0.0.7 n-1\n");
+    expect(files.get("/etc/hosts")?.toString()).toContain("\n10.0.0.7 n-1\n");
     expect(files.get("/etc/machine-id")?.toString()).toBe(`${IDENTITY.machineId}\n`);
     expect(files.get("/etc/key")).toEqual(IDENTITY.sshHostKey.dropbearFile);
     expect(channel.requests).toHaveLength(1);
@@ -52,6 +72,8 @@ describe("personalise", () => {
     ["mac", { lies: { mac: "eth1,02:00:00:00:00:07" } }],
     ["ipv4", { lies: { ipv4: "eth0,10.0.0.8,24" } }],
     ["ipv4", { lies: { ipv4: "eth0,10.0.0.7,16" } }],
+    ["ipv6", { lies: { ipv6: "eth0,fe800000000000000000000000000007,64" } }],
+    ["ipv6", { lies: { ipv6: "eth0" } }],
     ["entropy", { lies: { entropy: "31" } }],
     ["entropy", { lies: { entropy: "0" } }],
     ["clock", { lies: { clock: "soon" } }],
@@ -86,6 +108,62 @@ describe("personalise", () => {
     expect(channel.requests).toHaveLength(2);
     expect(channel.requests[1]).toEqual(["clock"]);
     expect(channel.helper.received[1]).toMatch(/^id clock=\d{10}\.\d{9}$/);
+  });
+});
+
+describe("trailing operations", () => {
+  it("are done in the same request, before the clock is read, and answered", async () => {
+    const channel = new DirectHelper();
+    channel.helper.linkUp = true;
+    const options = { ...OPTIONS, trailing: [carrierOperation("eth0", 10)] };
+    const [carrier] = await personalise(channel, IDENTITY, TARGET, options);
+    requireCarrier("eth0", carrier);
+    expect(channel.requests).toHaveLength(1);
+    expect(channel.requests[0]?.slice(-2)).toEqual(["carrier", "clock"]);
+    expect(() => requireCarrier("eth0", "eth0,0")).toThrow(expect.objectContaining({ code: "IDENTITY_UNVERIFIED" }));
+  });
+});
+
+describe("verifyResumed", () => {
+  async function resumed(script: FakeScript = {}) {
+    const channel = new DirectHelper();
+    await personalise(channel, IDENTITY, TARGET, OPTIONS);
+    const later = new DirectHelper(script);
+    Object.assign(later.helper, { hostname: channel.helper.hostname, mac: channel.helper.mac });
+    for (const [kind, address] of channel.helper.addresses) later.helper.addresses.set(kind, address);
+    return later;
+  }
+
+  it("sets the clock and asks for what the kernel keeps, in one request without a file", async () => {
+    const channel = await resumed();
+    await verifyResumed(channel, publicIdentity(IDENTITY), TARGET, OPTIONS);
+    expect(channel.requests).toEqual([["clock", "hostname", "mac", "ipv4", "ipv6", "clock"]]);
+    expect(channel.helper.received[0]).toContain(" hostname= mac=eth0 ipv4=eth0 ipv6=eth0,link clock=");
+  });
+
+  it("asks for a global address where there is one, and for no IPv6 where the guest has none", async () => {
+    const channel = await resumed();
+    const six = { ...publicIdentity(IDENTITY), address6: "fd77::7", prefixLength6: 64 };
+    channel.helper.addresses.set("global", `,fd77${"0".repeat(27)}7,64`);
+    await verifyResumed(channel, six, TARGET, OPTIONS);
+    expect(channel.helper.received[0]).toContain(" ipv6=eth0,link ipv6=eth0,global ");
+    const four = await resumed();
+    await verifyResumed(four, six, { interface: "eth0", identity: { ipv6: false } }, OPTIONS);
+    expect(four.requests[0]).not.toContain("ipv6");
+  });
+
+  it.each<[string, FakeScript]>([
+    ["hostname", { lies: { hostname: "docked" } }],
+    ["mac", { lies: { mac: "eth0,52:54:00:12:34:56" } }],
+    ["ipv4", { lies: { ipv4: "eth0,10.0.0.7,24;10.0.0.8,24" } }],
+    ["ipv6", { lies: { ipv6: "eth0" } }],
+    ["clock", { clockOffsetMs: -60_000 }],
+  ])("finds another %s: %j", async (part, script) => {
+    const channel = await resumed(script);
+    await expect(verifyResumed(channel, IDENTITY, TARGET, OPTIONS)).rejects.toMatchObject({
+      code: "IDENTITY_UNVERIFIED",
+      details: { part },
+    });
   });
 });
 

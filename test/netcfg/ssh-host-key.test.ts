@@ -1,4 +1,8 @@
+import { execFileSync } from "node:child_process";
 import { createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, it } from "vitest";
 import { newSshHostKey } from "../../lib/netcfg/ssh-host-key.ts";
 
@@ -38,4 +42,38 @@ it("no two keys are the same", () => {
   const keys = Array.from({ length: 50 }, newSshHostKey);
   expect(new Set(keys.map(({ publicKey }) => publicKey)).size).toBe(50);
   expect(new Set(keys.map(({ dropbearFile }) => dropbearFile.toString("hex"))).size).toBe(50);
+});
+
+it("OpenSSH's file is padded to its block, and wrapped as ssh-keygen does", () => {
+  for (let i = 0; i < 20; i++) {
+    const lines = newSshHostKey().opensshFile.split("\n");
+    expect([lines[0], lines.at(-2), lines.at(-1)]).toEqual([
+      "-----BEGIN OPENSSH PRIVATE KEY-----",
+      "-----END OPENSSH PRIVATE KEY-----",
+      "",
+    ]);
+    expect(Math.max(...lines.map(({ length }) => length))).toBeLessThanOrEqual(70);
+    const body = Buffer.from(lines.slice(1, -2).join(""), "base64");
+    expect(body.subarray(0, 15).toString("latin1")).toBe("openssh-key-v1\0");
+    const [cipher, kdf, kdfOptions] = sshStrings(body.subarray(15, 15 + 8 + 8 + 4));
+    expect([cipher, kdf, kdfOptions].map(String)).toEqual(["none", "none", ""]);
+    const [publicBlob, secret = Buffer.alloc(0), ...more] = sshStrings(body.subarray(15 + 20 + 4));
+    expect(publicBlob?.toString("latin1")).toContain("ssh-ed25519");
+    expect(secret.length % 8).toBe(0);
+    expect(secret.readUInt32BE(0)).toBe(secret.readUInt32BE(4));
+    expect(more).toEqual([]);
+  }
+});
+
+it.skipIf(!existsSync("/usr/bin/ssh-keygen"))("ssh-keygen derives the public key from OpenSSH's file", () => {
+  const folder = mkdtempSync(join(tmpdir(), "vm-key-"));
+  try {
+    const { publicKey, opensshFile } = newSshHostKey();
+    const file = join(folder, "key");
+    writeFileSync(file, opensshFile);
+    chmodSync(file, 0o600);
+    expect(execFileSync("/usr/bin/ssh-keygen", ["-y", "-f", file], { encoding: "utf8" }).trim()).toBe(publicKey);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

@@ -1,19 +1,18 @@
 import { describe, expect, it } from "vitest";
-import { allOrNothing } from "../../lib/pool/bounded.ts";
+import { settleBounded } from "../../lib/pool/bounded.ts";
 
 const live = new AbortController().signal;
-const noUndo = async () => {};
 
-describe("allOrNothing", () => {
+describe("settleBounded", () => {
   it("gives results in the items' order, whatever order they are ready in", async () => {
     const turns = [Promise.withResolvers<void>(), Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const work = async (n: number) => {
       await turns[n]?.promise;
       return n * 10;
     };
-    const working = allOrNothing([0, 1, 2], 3, live, work, noUndo);
+    const working = settleBounded([0, 1, 2], { limit: 3, signal: live, failFast: true }, work);
     for (const turn of turns.toReversed()) turn.resolve();
-    expect(await working).toEqual([0, 10, 20]);
+    expect(await working).toEqual([0, 10, 20].map((value) => ({ status: "fulfilled", value })));
   });
 
   it("has at most `limit` under way, and begins in order", async () => {
@@ -26,46 +25,45 @@ describe("allOrNothing", () => {
       await new Promise(setImmediate);
       busy--;
     };
-    await allOrNothing([0, 1, 2, 3, 4, 5, 6], 3, live, work, noUndo);
+    await settleBounded([0, 1, 2, 3, 4, 5, 6], { limit: 3, signal: live, failFast: false }, work);
     expect(most).toBe(3);
     expect(begun).toEqual([0, 1, 2, 3, 4, 5, 6]);
   });
 
-  it("with one failing, begins no more, tells the others, and undoes what had succeeded before it throws", async () => {
+  it("begins no more after a failure when it is to fail fast, and tells those that are under way", async () => {
     const begun: number[] = [];
-    const undone: number[] = [];
+    let told = false;
     const work = async (n: number, signal: AbortSignal) => {
       begun.push(n);
-      if (n === 0) return n;
       if (n === 1) throw new Error("first");
-      await new Promise((resolve) => signal.addEventListener("abort", resolve));
-      throw new Error("told");
-    };
-    const undo = async (n: number) => {
-      await new Promise(setImmediate);
-      undone.push(n);
-    };
-    await expect(allOrNothing([0, 2, 1, 3, 4], 3, live, work, undo)).rejects.toThrow("first");
-    expect(undone).toEqual([0]);
-    expect(begun).not.toContain(4);
-  });
-
-  it("undoes all when the caller gives up, also what ignores the signal, and goes on when an undo fails", async () => {
-    const controller = new AbortController();
-    const undone: number[] = [];
-    const work = async (n: number) => {
-      if (n === 1) controller.abort(new Error("enough"));
+      await new Promise<void>((resolve) => {
+        if (n === 0) signal.addEventListener("abort", () => resolve());
+        else resolve();
+      });
+      told = signal.aborted;
       return n;
     };
-    const undo = async (n: number) => {
-      undone.push(n);
-      throw new Error("undo failed");
-    };
-    await expect(allOrNothing([0, 1, 2], 2, controller.signal, work, undo)).rejects.toThrow("enough");
-    expect(undone).toEqual([0, 1]);
+    const results = await settleBounded([0, 1, 2, 3], { limit: 2, signal: live, failFast: true }, work);
+    expect(begun).toEqual([0, 1]);
+    expect(told).toBe(true);
+    expect(results.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "rejected", "rejected"]);
+    for (const result of results.slice(1)) expect(result).toMatchObject({ reason: { message: "first" } });
   });
 
-  it("does nothing with nothing", async () => {
-    expect(await allOrNothing([], 3, live, async () => 1, noUndo)).toEqual([]);
+  it("goes on after a failure when it is not", async () => {
+    const work = async (n: number) => {
+      if (n === 0) throw new Error("only this one");
+      return n;
+    };
+    const results = await settleBounded([0, 1, 2], { limit: 1, signal: live, failFast: false }, work);
+    expect(results.map(({ status }) => status)).toEqual(["rejected", "fulfilled", "fulfilled"]);
+  });
+
+  it("begins nothing for a signal that has fired", async () => {
+    const signal = AbortSignal.abort(new Error("too late"));
+    const results = await settleBounded([0, 1], { limit: 1, signal, failFast: false }, async () => {
+      throw new Error("begun");
+    });
+    for (const result of results) expect(result).toMatchObject({ reason: { message: "too late" } });
   });
 });

@@ -142,14 +142,19 @@ describe("a dock's target", () => {
     expect(fake.pool.docks).toMatchObject([{ ready: 0, starting: 0 }]);
   });
 
-  it.each([[{ min: -1 }], [{ min: 1.5 }], [{ min: 4, max: 3 }], [{ min: 10_000 }], [{ min: 1, depth: 2 }], [{}]])(
-    "is refused when it is %j",
-    async (options) => {
-      await using fake = await openFakePool();
-      await expect(fake.pool.dock("fake", options as never)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
-      expect(fake.pool.docks).toEqual([]);
-    },
-  );
+  it.each([
+    [{ min: -1 }],
+    [{ min: 1.5 }],
+    [{ min: 4, max: 3 }],
+    [{ min: 10_000 }],
+    [{ min: 1, depth: 2 }],
+    [{ maxMiB: 0 }],
+    [{ hostname: "one" }],
+  ])("is refused when it is %j", async (options) => {
+    await using fake = await openFakePool();
+    await expect(fake.pool.dock("fake", options as never)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    expect(fake.pool.docks).toEqual([]);
+  });
 
   it("is for a substrate that there is", async () => {
     await using fake = await openFakePool();

@@ -3,19 +3,17 @@ import { once } from "node:events";
 import { chmod, chown, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { type Directories, Paths, processStartTime, runTool } from "../../lib/host/index.ts";
-import { type ActivateSpec, Pool, type PoolOptions } from "../../lib/pool/index.ts";
+import { type ActivateSpec, Pool } from "../../lib/pool/index.ts";
 import { miniRecipe } from "../../lib/substrate/recipes/mini.ts";
 import { FakeHost, openFakePool } from "../support/fake-host.ts";
 import { FakeQemu } from "../support/fake-qemu-control.ts";
 import { addFakeGuestFiles, addFakeSubstrate } from "../support/fake-substrate.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
+import { PoolOwner } from "../support/pool-owner-process.ts";
 
 const SPEC: ActivateSpec = { substrate: "fake" };
-const OWNER = fileURLToPath(new URL("../support/pool-owner.ts", import.meta.url));
 
 describe("a VM whose QEMU is killed", () => {
   it("says so once, when all that it held is given back; others stay", async () => {
@@ -69,23 +67,15 @@ describe("a VM whose QEMU is killed", () => {
     const activating = fake.pool.activate(2, SPEC);
     activating.catch(() => {});
     const second = await fake.qemu.reached("load", 1);
-    const first = await firstVm(fake.pool);
-    const exited = new Promise((resolve) => first.events.once("exit", resolve));
+    const first = await fake.qemu.reached("rx-filter", 0); // verified: nothing of it is left to be done
+    await new Promise(setImmediate);
+    expect(fake.pool.vms).toEqual([]); // nobody has it before all are made
     process.kill(first.pid, "SIGKILL");
-    await exited;
+    await vi.waitFor(async () => expect(await readdir(fake.host.paths.vms)).toHaveLength(1));
     second.pass("load");
     await expect(activating).rejects.toMatchObject({ code: "QEMU_EXITED" });
   });
 });
-
-/** The first VM that is ready, while its call still waits for others. */
-async function firstVm(pool: Pool) {
-  for (;;) {
-    const [vm] = pool.vms;
-    if (vm !== undefined) return vm;
-    await new Promise(setImmediate);
-  }
-}
 
 describe("release", () => {
   it("ends the VM also when a listener throws", async () => {
@@ -153,27 +143,27 @@ describe("one state directory", () => {
   it("has one pool on a machine, and is free when that pool's process is gone", async () => {
     await using host = await FakeHost.create();
     {
-      await using owner = await PoolOwner.start(host.options(), "0");
-      expect(owner.said).toBe("ready");
+      await using owner = await PoolOwner.start({ options: host.options(), does: { vms: 0 } });
+      expect(owner.said).toEqual(["ready"]);
       const message = expect.stringContaining(`process ${owner.process.pid}`);
       await expect(host.open()).rejects.toMatchObject({ code: "STATE_DIR_LOCKED", message });
       await using pool = await host.open({ stateDir: `${host.directories.stateDir}-2` });
       expect(pool.vms).toEqual([]);
     }
     await using pool = await host.open();
-    await using second = await PoolOwner.start(host.options(), "0");
-    expect(second.said).toBe("STATE_DIR_LOCKED");
+    await using second = await PoolOwner.start({ options: host.options(), does: { vms: 0 } });
+    expect(second.said).toEqual(["STATE_DIR_LOCKED"]);
     expect(pool.vms).toEqual([]);
   });
 });
 
 describe("opening after the owner was killed", () => {
-  it("ends its VMs and removes their files, and nobody else's", async () => {
+  it("takes over its VMs, and touches nobody else's", async () => {
     await using host = await FakeHost.create();
     await addFakeSubstrate(host.paths);
     {
-      await using owner = await PoolOwner.start(host.options(), "2");
-      expect(owner.said).toBe("ready");
+      await using owner = await PoolOwner.start({ options: host.options(), does: { vms: 2 } });
+      expect(owner.said).toEqual(["ready"]);
     }
     const pids = host.qemu.vms.map(({ pid }) => pid);
     expect(await living(pids)).toEqual(pids);
@@ -187,11 +177,19 @@ describe("opening after the owner was killed", () => {
       [`xguest=vm-substrate-abc`, `"${vms}/x"`],
     ]);
     await using pool = await host.open();
-    expect(await living(pids)).toEqual([]);
+    expect(await living(pids)).toEqual(pids);
     expect(await living(bystanders.pids)).toEqual(bystanders.pids);
     await bystanders[Symbol.asyncDispose]();
+    expect(pool.vms.map(({ hostname, state }) => `${hostname} ${state}`).toSorted()).toEqual([
+      "fake-0 running",
+      "fake-1 running",
+    ]);
+    for (const vm of pool.vms) expect((await vm.exec(["hostname"])).stdout).toBe(`${vm.hostname}\n`);
+    const [third] = await pool.activate(1, SPEC);
+    expect(third).toMatchObject({ hostname: "fake-2", address: "10.77.0.3" });
+    await Promise.all(pool.vms.map((vm) => vm.release()));
+    expect(await living(pids)).toEqual([]);
     await expectNothingLeft(host.paths, { open: true });
-    expect((await pool.activate(1, SPEC))[0]?.hostname).toBe("fake-0");
   });
 
   it("ends its build's VM", async () => {
@@ -199,26 +197,28 @@ describe("opening after the owner was killed", () => {
     await addFakeGuestFiles(host.paths, miniRecipe);
     host.qemu.script = () => ({ at: { agent: "hold" } });
     {
-      await using owner = PoolOwner.begin(host.options(), "build");
+      await using owner = PoolOwner.begin({ options: host.options(), does: "build" });
       await host.qemu.reached("agent");
-      expect(owner.said).toBeUndefined();
+      expect(owner.said).toEqual([]);
     }
     await using pool = await host.open();
     expect(pool.vms).toEqual([]);
     expect(await living(host.qemu.vms.map(({ pid }) => pid))).toEqual([]);
   });
 
-  it("ends its VMs when the path has characters that JSON escapes", async () => {
+  it("knows its VMs when the path has characters that JSON escapes", async () => {
     await using host = await FakeHost.create();
     const options = host.options({ stateDir: `${host.directories.stateDir}"\\` });
     await addFakeSubstrate(new Paths(options));
     {
-      await using owner = await PoolOwner.start(options, "1");
-      expect(owner.said).toBe("ready");
+      await using owner = await PoolOwner.start({ options, does: { vms: 1 } });
+      expect(owner.said).toEqual(["ready"]);
     }
+    const pids = host.qemu.vms.map(({ pid }) => pid);
     await using pool = await Pool.open(options);
-    expect(pool.vms).toEqual([]);
-    expect(await living(host.qemu.vms.map(({ pid }) => pid))).toEqual([]);
+    expect(pool.vms.map(({ pid }) => pid)).toEqual(pids);
+    await pool.close();
+    expect(await living(pids)).toEqual([]);
   });
 });
 
@@ -248,36 +248,6 @@ class Bystanders implements AsyncDisposable {
       child.kill("SIGKILL");
       await exited;
     }
-  }
-}
-
-/** A process with a pool of its own, killed when disposed. */
-class PoolOwner implements AsyncDisposable {
-  readonly process: ChildProcess;
-  said: string | undefined;
-
-  private constructor(child: ChildProcess) {
-    this.process = child;
-  }
-
-  static begin(options: PoolOptions, work: string): PoolOwner {
-    const argv = ["--disable-warning=ExperimentalWarning", OWNER, JSON.stringify(options), work];
-    return new PoolOwner(spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "inherit"] }));
-  }
-
-  static async start(options: PoolOptions, work: string): Promise<PoolOwner> {
-    const owner = PoolOwner.begin(options, work);
-    if (owner.process.stdout === null) throw new Error("no pipe");
-    const line = once(createInterface(owner.process.stdout), "line").then(([text]) => String(text));
-    owner.said = await Promise.race([line, once(owner.process, "exit").then(([code]) => `it ended with ${code}`)]);
-    return owner;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.process.exitCode !== null) return;
-    const exited = once(this.process, "exit");
-    this.process.kill("SIGKILL");
-    await exited;
   }
 }
 

@@ -1,4 +1,5 @@
-import { FakeGuestAgent, FakeQmp, FakeServer } from "../support/fake-qmp-server.ts";
+import { FakeServer } from "../support/fake-line-server.ts";
+import { FakeGuestAgent, FakeQmp } from "../support/fake-qmp-server.ts";
 import { describeGuestAgentConformance } from "../support/guest-agent-conformance.ts";
 import { describeQmpConformance } from "../support/qmp-conformance.ts";
 

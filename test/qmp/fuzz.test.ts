@@ -1,7 +1,8 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { GuestAgent, guestExec, isVmSubstrateError, QmpClient, readGuestFile } from "../../lib/qmp/index.ts";
-import { FakeGuestAgent, FakeQmp, FakeServer, NO_ANSWER } from "../support/fake-qmp-server.ts";
+import { FakeServer } from "../support/fake-line-server.ts";
+import { FakeGuestAgent, FakeQmp, NO_ANSWER } from "../support/fake-qmp-server.ts";
 
 /** Bytes of three kinds: any, lines of JSON, and messages that are nearly right. */
 const bytes = fc.oneof(

@@ -1,7 +1,8 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { GuestAgent, type GuestAgentClose, type GuestAgentInfo } from "../../lib/qmp/index.ts";
-import { type FakeCommands, FakeGuestAgent, type FakePeer, FakeServer, NO_ANSWER } from "../support/fake-qmp-server.ts";
+import { type FakePeer, FakeServer } from "../support/fake-line-server.ts";
+import { type FakeCommands, FakeGuestAgent, NO_ANSWER } from "../support/fake-qmp-server.ts";
 
 interface Connected extends AsyncDisposable {
   readonly agent: GuestAgent;

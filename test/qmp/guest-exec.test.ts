@@ -1,13 +1,8 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { GuestAgent, type GuestExecOptions, guestExec } from "../../lib/qmp/index.ts";
-import {
-  type FakeArguments,
-  type FakeCommands,
-  FakeGuestAgent,
-  FakeServer,
-  NO_ANSWER,
-} from "../support/fake-qmp-server.ts";
+import { FakeServer } from "../support/fake-line-server.ts";
+import { type FakeArguments, type FakeCommands, FakeGuestAgent, NO_ANSWER } from "../support/fake-qmp-server.ts";
 
 async function connected(commands: FakeCommands = {}) {
   const guest = new FakeGuestAgent(commands);

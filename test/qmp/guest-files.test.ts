@@ -1,12 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { GuestAgent, readGuestFile, writeGuestFile } from "../../lib/qmp/index.ts";
-import {
-  type FakeArguments,
-  FakeCommandError,
-  type FakeCommands,
-  FakeGuestAgent,
-  FakeServer,
-} from "../support/fake-qmp-server.ts";
+import { FakeServer } from "../support/fake-line-server.ts";
+import { type FakeArguments, FakeCommandError, type FakeCommands, FakeGuestAgent } from "../support/fake-qmp-server.ts";
 
 async function connected(commands: FakeCommands = {}) {
   const guest = new FakeGuestAgent(commands);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { LineSocket, type LineSocketClose } from "../../lib/qmp/index.ts";
-import { type FakePeer, type FakeProtocol, FakeServer } from "../support/fake-qmp-server.ts";
+import { type FakePeer, type FakeProtocol, FakeServer } from "../support/fake-line-server.ts";
 
 const silent: FakeProtocol = () => ({ onLine: () => {} });
 const saying =

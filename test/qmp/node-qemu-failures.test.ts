@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { QmpClient } from "../../lib/qmp/index.ts";
-import { FakeCommandError, type FakeCommands, FakeQmp, FakeServer, NO_ANSWER } from "../support/fake-qmp-server.ts";
+import { FakeServer } from "../support/fake-line-server.ts";
+import { FakeCommandError, type FakeCommands, FakeQmp, NO_ANSWER } from "../support/fake-qmp-server.ts";
 
 /** What npm's `node-qemu` 1.3.0 does wrong on a monitor socket, each as what must happen instead. */
 describe("failures of node-qemu", () => {

@@ -2,16 +2,8 @@ import { once } from "node:events";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { QmpClient, type QmpClose, type QmpConnectOptions, type StatusInfo } from "../../lib/qmp/index.ts";
-import {
-  dripping,
-  eventLine,
-  type FakeCommands,
-  type FakePeer,
-  FakeQmp,
-  type FakeQmpOptions,
-  FakeServer,
-  NO_ANSWER,
-} from "../support/fake-qmp-server.ts";
+import { dripping, type FakePeer, FakeServer } from "../support/fake-line-server.ts";
+import { eventLine, type FakeCommands, FakeQmp, type FakeQmpOptions, NO_ANSWER } from "../support/fake-qmp-server.ts";
 
 const GREETING = '{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}}, "capabilities": ["oob"]}}';
 

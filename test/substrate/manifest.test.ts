@@ -30,12 +30,24 @@ function changed(path: readonly string[], change: (tree: Tree) => void): string 
   return JSON.stringify(copy);
 }
 
+/** Parts of an identity that a guest need not have. */
+const OPTIONAL = [
+  "hostname",
+  "hosts",
+  "machineId",
+  "dbusMachineId",
+  "sshHostKey",
+  "authorizedKeys",
+  "randomSeed",
+  "dhclientLeases",
+].map((key) => `guest.identity.${key}`);
+
 const corrupt = expect.objectContaining({ code: "SUBSTRATE_CORRUPT", details: { where: "the file" } });
 
 describe("parseManifest", () => {
   it("reads what serializeManifest writes", () => {
     const { formatVersion, ...content } = manifest;
-    expect(formatVersion).toBe(1);
+    expect(formatVersion).toBe(2);
     expect(parseManifest(serializeManifest(content), "the file")).toEqual(manifest);
   });
 
@@ -43,6 +55,7 @@ describe("parseManifest", () => {
     for (const { path, keys } of objects(manifest)) {
       for (const key of keys) {
         const text = changed(path, (tree) => delete tree[key]);
+        if (OPTIONAL.includes([...path, key].join("."))) continue;
         expect(() => parseManifest(text, "the file"), [...path, key].join(".")).toThrow(corrupt);
       }
     }
@@ -69,7 +82,8 @@ describe("parseManifest", () => {
   });
 
   it.each<[string, readonly string[], string, unknown]>([
-    ["a later format", [], "formatVersion", 2],
+    ["the format before", [], "formatVersion", 1],
+    ["a later format", [], "formatVersion", 3],
     ["a name that is a path", [], "name", "../x"],
     ["version 0", [], "version", 0],
     ["a date that is none", [], "createdAt", "yesterday"],
@@ -78,12 +92,22 @@ describe("parseManifest", () => {
     ["a negative size", ["files", "ram"], "sizeBytes", -1],
     ["no memory", ["guest"], "memoryMiB", 0],
     ["an interface that would break the helper's line", ["guest"], "interface", "eth0,x y"],
-    ["a relative key file", ["guest", "sshHostKey"], "path", "etc/key"],
+    ["a relative key file", ["guest", "identity", "sshHostKey"], "path", "etc/key"],
+    ["another format of keys", ["guest", "identity", "sshHostKey"], "format", "pem"],
+    ["a path that would break the helper's line", ["guest", "identity"], "hosts", "/etc/hosts,777"],
+    ["a path that leads elsewhere", ["guest", "identity"], "hosts", "/etc/../root/hosts"],
   ])("refuses %s", (_, path, key, value) => {
     const text = changed(path, (tree) => {
       tree[key] = value;
     });
     expect(() => parseManifest(text, "the file")).toThrow(corrupt);
+  });
+
+  it("takes a guest without any of the parts of an identity that can be missing", () => {
+    const text = changed(["guest"], (tree) => {
+      tree.identity = { ipv6: false, vmGenerationId: false };
+    });
+    expect(parseManifest(text, "the file").guest.identity).toEqual({ ipv6: false, vmGenerationId: false });
   });
 
   it("refuses memory sizes below zero", () => {

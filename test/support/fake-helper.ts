@@ -1,5 +1,5 @@
+import type { FakeProtocol } from "./fake-line-server.ts";
 import type { FakeScript } from "./fake-qemu-script.ts";
-import type { FakeProtocol } from "./fake-qmp-server.ts";
 
 const EINVAL = 22;
 const ENOSYS = 38;
@@ -19,8 +19,11 @@ class Refusal extends Error {
 export class FakeHelper {
   hostname = "localhost";
   mac = "52:54:00:12:34:56";
+  /** By family and scope: what `ipv4`, `ipv6 link` and `ipv6 global` answer after the interface's name. */
+  readonly addresses = new Map<string, string>();
   linkUp = false;
   readonly files: Map<string, Buffer>;
+  readonly modes = new Map<string, string>();
   readonly received: string[] = [];
   readonly #script: Pick<FakeScript, "lies" | "clockOffsetMs">;
   #clockDriftMs = 0;
@@ -60,17 +63,22 @@ export class FakeHelper {
     const [first = "", second = "", third = ""] = value.split(",");
     switch (name) {
       case "version":
-        return "1";
+        return "2";
       case "hostname":
-        this.hostname = value;
-        return value;
+        this.hostname = value || this.hostname;
+        return this.hostname;
       case "mac":
+        if (value === first) return `${first},${this.mac}`;
         if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(second)) throw new Refusal(EINVAL);
         this.mac = second;
         return value;
       case "ipv4":
-        if (third === "") throw new Refusal(EINVAL);
-        return value;
+        return this.#address(first, "ipv4", value === first ? "" : second, third);
+      case "ipv6": {
+        if (second === "none") this.addresses.clear();
+        const link = second === "link" || second.startsWith("fe80");
+        return this.#address(first, link ? "link" : "global", /^(link|global|none)$/.test(second) ? "" : second, third);
+      }
       case "carrier":
         return `${first},${this.linkUp ? 1 : 0}`;
       case "entropy": {
@@ -82,6 +90,14 @@ export class FakeHelper {
         return this.#clock(value);
       case "file": {
         const content = Buffer.from(third, "base64");
+        this.files.set(first, content);
+        this.modes.set(first, second);
+        return `${first},${content.length}`;
+      }
+      case "append": {
+        const before = this.files.get(first);
+        if (before === undefined) throw new Refusal(ENOENT);
+        const content = Buffer.concat([before, Buffer.from(second, "base64")]);
         this.files.set(first, content);
         return `${first},${content.length}`;
       }
@@ -95,6 +111,14 @@ export class FakeHelper {
       default:
         throw new Refusal(ENOSYS);
     }
+  }
+
+  /** Sets one, takes all away (`none`), or reads. */
+  #address(nic: string, kind: string, address: string, prefix: string): string {
+    if (address === "none") this.addresses.delete(kind);
+    else if (address !== "" && prefix === "") throw new Refusal(EINVAL);
+    else if (address !== "") this.addresses.set(kind, `,${address},${prefix}`);
+    return `${nic}${this.addresses.get(kind) ?? ""}`;
   }
 
   #clock(value: string): string {

@@ -44,7 +44,7 @@ export class FakeHost implements AsyncDisposable {
 
   /** For `Pool.open`. */
   options(more: PoolOptions = {}): PoolOptions {
-    return { ...this.directories, qemu: this.qemu.path, accelerator: "tcg", ...more };
+    return { ...this.directories, qemu: this.qemu.path, accelerator: "tcg", addressQuarantineMs: 0, ...more };
   }
 
   open(more: PoolOptions = {}): Promise<Pool> {

@@ -36,6 +36,8 @@ export class FakeGuest {
       "out-data": Buffer.from(output).toString("base64"),
     });
     switch (program) {
+      case "false":
+        return ended("", 1);
       case "true":
       case "sync":
       case "chmod":

@@ -39,7 +39,9 @@ type FakeAction = "hold" | "die" | "fail" | "hang-up";
 export interface FakeScript {
   readonly at?: Readonly<Partial<Record<FakeStep, FakeAction>>>;
   /** What the guest's helper says instead of the truth. */
-  readonly lies?: Readonly<Partial<Record<"hostname" | "mac" | "ipv4" | "entropy" | "clock" | "carrier", string>>>;
+  readonly lies?: Readonly<
+    Partial<Record<"hostname" | "mac" | "ipv4" | "ipv6" | "entropy" | "clock" | "carrier", string>>
+  >;
   /** How far the guest's clock is off, whatever it is set to. */
   readonly clockOffsetMs?: number;
   /** The MAC address that the monitor shows instead of the one that the guest programmed. */

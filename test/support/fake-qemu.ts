@@ -8,9 +8,10 @@ import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, readSync,
 import { flushCompileCache } from "node:module";
 import { createConnection, type Socket } from "node:net";
 import { createInterface } from "node:readline";
+import { type FakePeer, type FakeProtocol, FakeServer } from "./fake-line-server.ts";
 import { FakeGuest } from "./fake-qemu-guest.ts";
 import type { FakeOrder, FakeReport, FakeScript, FakeStep } from "./fake-qemu-script.ts";
-import { FakeCommandError, type FakeCommands, type FakeProtocol, FakeQmp, FakeServer } from "./fake-qmp-server.ts";
+import { FakeCommandError, type FakeCommands, FakeQmp } from "./fake-qmp-server.ts";
 
 const VERSION = { qemu: { major: 7, minor: 2, micro: 22 }, package: "fake" };
 const GREETING = `${JSON.stringify({ QMP: { version: VERSION, capabilities: ["oob"] } })}\r\n`;
@@ -133,7 +134,8 @@ class Machine {
     this.#guest = new FakeGuest(control.script);
     this.#guest.helper.linkUp = !incoming;
     this.#status = incoming ? "inmigrate" : "running";
-    this.#qmp = new FakeQmp({ greeting: null, commands: this.#commands, oneAtATime: true });
+    const greet = (peer: FakePeer) => void this.#control.reach("greeting").then(() => peer.send(GREETING));
+    this.#qmp = new FakeQmp({ greet, commands: this.#commands, oneAtATime: true });
     if (!incoming) this.#run();
   }
 
@@ -141,7 +143,7 @@ class Machine {
     // The monitor last: whoever is greeted finds all three.
     await FakeServer.listen(this.#helper, argv.socket("helper0"));
     await FakeServer.listen(this.#agent, argv.socket("agent0"));
-    await FakeServer.listen(this.#monitor, argv.socket("qmp0"));
+    await FakeServer.listen(this.#qmp.protocol, argv.socket("qmp0"));
   }
 
   #run(): void {
@@ -149,12 +151,6 @@ class Machine {
     this.#qmp.running = true;
     this.#hasRun.resolve();
   }
-
-  readonly #monitor: FakeProtocol = (peer) => {
-    const conversation = this.#qmp.protocol(peer);
-    void this.#control.reach("greeting").then(() => peer.send(GREETING));
-    return conversation;
-  };
 
   /** A guest that does not run reads nothing: lines wait in its port. */
   readonly #agent: FakeProtocol = (peer) => {

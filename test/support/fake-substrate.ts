@@ -2,7 +2,7 @@ import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
 import { cpuModelFor, createOverlay, ensurePrivateDir, type Paths } from "../../lib/host/index.ts";
 import type { GuestProfile, Manifest, Recipe } from "../../lib/substrate/index.ts";
 import { deviceArguments, MACHINE_TYPE, machineConfig } from "../../lib/substrate/machine.ts";
-import { serializeManifest } from "../../lib/substrate/manifest.ts";
+import { FORMAT_VERSION, serializeManifest } from "../../lib/substrate/manifest.ts";
 import { digestFile } from "../../lib/substrate/sparse-file.ts";
 import { FAKE_QEMU } from "./fake-qemu-control.ts";
 
@@ -19,8 +19,19 @@ export const FAKE_GUEST: GuestProfile = {
   interface: "eth0",
   helper: true,
   ready: [{ probe: "helper" }, { probe: "agent" }, { probe: "port", port: 22 }],
-  generalize: { remove: ["/root/.ssh/*"], truncate: ["/etc/machine-id", "/etc/dropbear/key"] },
-  sshHostKey: { path: "/etc/dropbear/key", format: "dropbear" },
+  generalize: { remove: ["/root/.ssh/*"], truncate: [] },
+  identity: {
+    ipv6: true,
+    vmGenerationId: false,
+    hostname: "/etc/hostname",
+    hosts: "/etc/hosts",
+    machineId: "/etc/machine-id",
+    dbusMachineId: "/var/lib/dbus/machine-id",
+    sshHostKey: { path: "/etc/dropbear/key", format: "dropbear" },
+    authorizedKeys: "/root/.ssh/authorized_keys",
+    randomSeed: "/var/lib/random-seed",
+    dhclientLeases: "/var/lib/dhcp/dhclient.leases",
+  },
 };
 
 export interface FakeSubstrateOptions {
@@ -66,7 +77,7 @@ export async function addFakeSubstrate(paths: Paths, options: FakeSubstrateOptio
     ...options.manifest,
   };
   await writeFile(files.manifest, serializeManifest(content), { mode: 0o400 });
-  return { formatVersion: 1, ...content };
+  return { formatVersion: FORMAT_VERSION, ...content };
 }
 
 /** Writes over a read-only file. */

@@ -14,13 +14,18 @@ export async function output(vm: Vm, ...argv: string[]): Promise<string> {
 export async function seenInside(vm: Vm) {
   const { stdoutBytes } = await vm.exec(["head", "-c", "16", "/dev/urandom"]);
   const links = await output(vm, "ip", "-o", "addr", "show", "eth0");
+  const seed = await vm.exec(["cat", "/var/lib/random-seed"]);
   return {
     random: Buffer.from(stdoutBytes).toString("hex"),
     hostname: await output(vm, "hostname"),
     hostnameFile: await output(vm, "cat", "/etc/hostname"),
     machineId: await output(vm, "cat", "/etc/machine-id"),
     address: /inet (\S+)\//.exec(links)?.[1],
-    linkLocal: /inet6 (\S+)\//.exec(links)?.[1],
+    linkLocal: /inet6 (fe80:\S+)\//.exec(links)?.[1],
+    address6: /inet6 (?!fe80:)(\S+)\//.exec(links)?.[1],
+    dbusId: await output(vm, "cat", "/var/lib/dbus/machine-id"),
+    authorizedKeys: await output(vm, "cat", "/root/.ssh/authorized_keys"),
+    randomSeed: Buffer.from(seed.stdoutBytes).toString("hex"),
     mac: await output(vm, "cat", "/sys/class/net/eth0/address"),
     hostKey: /^ssh-ed25519 \S+/m.exec(
       await output(vm, "dropbearkey", "-y", "-f", "/etc/dropbear/dropbear_ed25519_host_key"),

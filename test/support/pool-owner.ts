@@ -1,17 +1,37 @@
 /**
- * A process that owns a pool: `node pool-owner.ts OPTIONS_JSON COUNT`. It prints "ready" when its VMs run, or the code of
- * the error, and stays until it is killed.
+ * A process that owns a pool: `node pool-owner.ts JSON`. It prints lines for its test, and stays until it is killed, by its
+ * test or, at a failpoint, by itself.
  */
+import { writeSync } from "node:fs";
 import { isVmSubstrateError } from "../../lib/core/index.ts";
-import { Pool } from "../../lib/pool/index.ts";
+import { Pool, type PoolOptions } from "../../lib/pool/index.ts";
+import { liveALife } from "./life.ts";
 
-const [options = "{}", count = "0"] = process.argv.slice(2);
+export interface OwnerTask {
+  readonly options: PoolOptions;
+  /** `vms`: hand out that many. `life`: everything that a VM can live through. `build`: of the mini recipe. */
+  readonly does: { readonly vms: number } | "life" | "build";
+  /** Kills itself, as by SIGKILL, when this is reached for the n-th time. */
+  readonly killAt?: { readonly failpoint: string; readonly time: number } | undefined;
+}
+
+/** At once, also when the process is killed in the same turn. */
+function say(line: string): void {
+  writeSync(1, `${line}\n`);
+}
+
+const task: OwnerTask = JSON.parse(process.argv[2] ?? "{}");
+let times = 0;
+const failpoint = (name: string) => {
+  if (name === task.killAt?.failpoint && ++times === task.killAt.time) process.kill(process.pid, "SIGKILL");
+};
 try {
-  const pool = await Pool.open(JSON.parse(options));
-  if (count === "build") await pool.build({ recipe: "mini" });
-  else if (count !== "0") await pool.activate(Number(count), { substrate: "fake" });
-  process.stdout.write("ready\n");
+  const pool = await Pool.open(task.options, { failpoint });
+  if (task.does === "build") await pool.build({ recipe: "mini" });
+  else if (task.does === "life") await liveALife(pool, say);
+  else if (task.does.vms > 0) await pool.activate(task.does.vms, { substrate: "fake" });
+  say("ready");
   setInterval(() => {}, 60_000);
 } catch (error) {
-  process.stdout.write(`${isVmSubstrateError(error) ? error.code : String(error)}\n`);
+  say(isVmSubstrateError(error) ? error.code : String(error));
 }

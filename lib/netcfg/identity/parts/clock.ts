@@ -1,0 +1,33 @@
+import type { HelperAnswer, HelperOperation } from "../../helper-protocol.ts";
+import { type IdentityPart, unverified } from "../part.ts";
+
+/** How far the guest's clock may be off when it is handed over. */
+export const CLOCK_TOLERANCE_MS = 100;
+
+/** CLOCK_REALTIME: it stood still while the VM was frozen or paused. */
+export const clock: IdentityPart = {
+  name: "clock",
+  set: () => [clockNow()],
+  read: () => [{ name: "clock", value: "" }],
+  verify: ([answer = ""]: HelperAnswer) => {
+    const offsetMs = clockOffsetMs(answer);
+    if (offsetMs > CLOCK_TOLERANCE_MS)
+      throw unverified("clock", `within ${CLOCK_TOLERANCE_MS} ms`, `${Math.round(offsetMs)} ms off`);
+  },
+};
+
+export function clockNow(): HelperOperation {
+  const now = Date.now();
+  const seconds = Math.floor(now / 1000);
+  return { name: "clock", value: `${seconds}.${String((now % 1000) * 1_000_000).padStart(9, "0")}` };
+}
+
+/**
+ * How far a clock that was just read is from this machine's.
+ * @throws VmSubstrateError IDENTITY_UNVERIFIED for an answer that is no time
+ */
+export function clockOffsetMs(answer: string): number {
+  const match = /^(\d{1,12})\.(\d{9})$/.exec(answer);
+  if (match === null) throw unverified("clock", "seconds.nanoseconds", answer);
+  return Math.abs(Number(match[1]) * 1000 + Number(match[2]) / 1_000_000 - Date.now());
+}

@@ -1,0 +1,51 @@
+import { validate } from "../core/index.ts";
+import { HostnamePattern } from "../netcfg/index.ts";
+import type { ActivationCall, StartVm } from "./activations.ts";
+import { identityTemplate } from "./identity-template.ts";
+import type { ActivateSpec } from "./options.ts";
+import { activateSpecSchema, countSchema } from "./schemas.ts";
+
+export interface CallKind {
+  readonly what: "activate" | "coldBoot";
+  readonly mode: ActivationCall["mode"];
+  readonly start: StartVm;
+}
+
+/** A call as it was made, turned into what is to be done. @throws VmSubstrateError INVALID_ARGUMENT */
+export function activationCall(
+  kind: CallKind,
+  count: number,
+  spec: ActivateSpec,
+): { readonly call: Omit<ActivationCall, "signal">; readonly timeoutMs: number } {
+  const startedAt = performance.now();
+  const { what } = kind;
+  const validCount = validate(countSchema, count, `${what}: count`);
+  const valid = validate(activateSpecSchema, spec, what);
+  const { network, fabric, ...explicit } = valid.network;
+  const { hostname = defaultHostname(valid.substrate) } = valid;
+  const [pattern, hostnames] =
+    hostname instanceof HostnamePattern ? [hostname] : [defaultHostname(valid.substrate), hostname];
+  const { files, env, run, ttlMs, maxLifetimeMs, onExpiry, channel } = valid;
+  const call = {
+    ...kind,
+    ...explicit,
+    count: validCount,
+    substrateName: valid.substrate,
+    template: identityTemplate(pattern, network, fabric),
+    hostnames,
+    authorizedKeys: valid.authorizedKeys,
+    channel,
+    fromDock: what === "activate" && channel === "helper",
+    provision: { authorizedKeys: valid.authorizedKeys, files, env, run },
+    labels: valid.labels,
+    lifetime: { ttlMs, maxLifetimeMs, onExpiry },
+    wait: valid.wait,
+    idempotencyKey: valid.idempotencyKey,
+    startedAt,
+  };
+  return { call, timeoutMs: valid.timeoutMs };
+}
+
+export function defaultHostname(substrate: string): HostnamePattern {
+  return HostnamePattern.parse(`${substrate}-{index}`);
+}

@@ -1,0 +1,272 @@
+import type { ActivateOptions, ClonePlan, OnFailpoint, Provision, Timings, Vm } from "../clone/index.ts";
+import { isVmSubstrateError, messageOf, throwIfAborted, VmSubstrateError } from "../core/index.ts";
+import { bootId, monotonicMs, requireDescriptors } from "../host/index.ts";
+import type { Fabric, Fabrics, LeaseBook } from "../netcfg/index.ts";
+import { publicIdentity } from "../netcfg/index.ts";
+import type { LoadedSubstrate } from "../substrate/index.ts";
+import { settleBounded } from "./bounded.ts";
+import { type Claim, type ClaimRequest, holdClaim } from "./claim.ts";
+import type { Docks } from "./docks.ts";
+import { beginLifetime, type LifetimeSpec } from "./lifetime.ts";
+import type { Memory } from "./memory.ts";
+import type { Requests } from "./requests.ts";
+import type { VmLedger } from "./vm-ledger.ts";
+import { giveBack, type VmOwners } from "./vm-owners.ts";
+import { recordedTarget, type VmRecord } from "./vm-record.ts";
+import type { WaitingLine } from "./waiting-line.ts";
+
+/** How one VM is made: by claiming or cloning, or by booting. */
+export type StartVm = (plan: ClonePlan, substrate: LoadedSubstrate, options: ActivateOptions) => Promise<Vm>;
+
+/** One call that makes VMs, validated. */
+export interface ActivationCall extends Omit<ClaimRequest, "substrate" | "fabric"> {
+  /** "activate" or "coldBoot", for messages. */
+  readonly what: string;
+  readonly substrateName: string;
+  readonly channel: ActivateOptions["channel"];
+  readonly provision: Provision;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly lifetime: LifetimeSpec;
+  /** All or none, or each for itself. */
+  readonly mode: "atomic" | "settled";
+  readonly wait: boolean;
+  readonly idempotencyKey: string | undefined;
+  readonly startedAt: number;
+  readonly signal: AbortSignal;
+  readonly start: StartVm;
+}
+
+export interface ActivationDependencies {
+  readonly substrate: (name: string) => Promise<LoadedSubstrate>;
+  readonly ledger: VmLedger;
+  readonly leases: LeaseBook;
+  readonly fabrics: Fabrics;
+  readonly docks: Docks;
+  readonly memory: Memory;
+  readonly line: WaitingLine;
+  readonly requests: Requests;
+  readonly owners: VmOwners;
+  /** Ids that something of this process works with. */
+  readonly working: Set<string>;
+  readonly parallelStarts: number;
+  readonly failpoint: OnFailpoint;
+  readonly onWaiting: (call: ActivationCall, position: number) => void;
+  /** A VM is its caller's from here on. */
+  readonly onHandedOver: (vm: Vm) => void;
+}
+
+/** What became of each VM of a call, in order. */
+export type Outcome = { readonly vm: Vm } | { readonly error: VmSubstrateError };
+
+/** Makes VMs: admission, claim, intent, the work, hand-over; and takes everything back that does not get that far. */
+export class Activations {
+  readonly #deps: ActivationDependencies;
+
+  constructor(deps: ActivationDependencies) {
+    this.#deps = deps;
+  }
+
+  /**
+   * In mode `atomic` every outcome is a VM, or this throws.
+   * @throws VmSubstrateError as `Pool.activate`
+   */
+  async run(call: ActivationCall): Promise<Outcome[]> {
+    const { line, fabrics, working } = this.#deps;
+    const substrate = await this.#deps.substrate(call.substrateName);
+    throwIfAborted(call.signal, call.what);
+    const onPosition = (position: number) => this.#deps.onWaiting(call, position);
+    using joined = await fabrics.join(call.template.fabric, call.template.network);
+    const attempt = () => this.#claim(call, substrate, joined.fabric);
+    const { claim, room } = await line.run(attempt, { ...call, onPosition });
+    using _ = room;
+    const ids = claim.plans.map(({ id }) => id);
+    for (const id of ids) working.add(id);
+    try {
+      const plannedAt = performance.now();
+      await this.#intend(call, claim, substrate);
+      return await this.#work(call, claim, substrate, plannedAt);
+    } finally {
+      for (const id of ids) working.delete(id);
+    }
+  }
+
+  /** Admission, and the claim in the same turn. */
+  async #claim(
+    call: ActivationCall,
+    substrate: LoadedSubstrate,
+    fabric: Fabric,
+  ): Promise<{ claim: Claim; room: Disposable }> {
+    const { docks, memory } = this.#deps;
+    // Docked clones have their memory already, and their descriptors.
+    const ready = call.fromDock ? (docks.of(substrate)?.ready.length ?? 0) : 0;
+    const launched = call.count - Math.min(call.count, ready);
+    const purpose = `${call.what} of ${call.count} VMs`;
+    if (launched > 0) await requireDescriptors(launched, purpose);
+    const room = launched > 0 ? await memory.reserve(launched, purpose) : { [Symbol.dispose]: () => {} };
+    try {
+      return { claim: holdClaim({ ...call, substrate, fabric }, this.#deps), room };
+    } catch (error) {
+      room[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** From here on a later owner knows of every clone of the call. */
+  async #intend(call: ActivationCall, claim: Claim, substrate: LoadedSubstrate): Promise<void> {
+    const { ledger, requests, failpoint } = this.#deps;
+    const boot = await bootId();
+    const put = claim.plans.map((plan): VmRecord => {
+      const known = ledger.get(plan.id);
+      return {
+        ...(known ?? newRecord(plan, substrate, boot)),
+        phase: "claiming",
+        channel: call.channel,
+        origin: call.what === "coldBoot" ? "booted" : known === undefined ? "cloned" : "docked",
+        fabric: plan.fabric.kind,
+        identity: publicIdentity(plan.identity),
+        labels: call.labels,
+        env: call.provision.env,
+      };
+    });
+    const ids = claim.plans.map(({ id }) => id);
+    try {
+      failpoint("claim.held");
+      await ledger.commit({ put, changes: [claim.hold], writes: requests.begun(call.idempotencyKey, ids) });
+    } catch (error) {
+      claim.hold.cancel(); // of no effect when it was settled by the commit
+      await this.#endDocked(claim);
+      throw error;
+    }
+  }
+
+  async #work(call: ActivationCall, claim: Claim, substrate: LoadedSubstrate, plannedAt: number): Promise<Outcome[]> {
+    const evicting = Promise.allSettled(claim.evicted.map((docked) => docked[Symbol.asyncDispose]()));
+    const results = await settleBounded(
+      claim.plans,
+      { limit: this.#deps.parallelStarts, signal: call.signal, failFast: call.mode === "atomic" },
+      (plan, signal) => this.#startOne(call, plan, claim, substrate, { plannedAt, signal }),
+    );
+    await evicting;
+    const failed = results.filter((result) => result.status === "rejected");
+    if (call.mode === "atomic" && failed.length > 0) {
+      await this.#undo(call, claim, vmsOf(results));
+      throw call.signal.aborted ? call.signal.reason : failed[0]?.reason;
+    }
+    const handedOver = await this.#handOver(call, claim, vmsOf(results)).catch(async (error: unknown) => {
+      await this.#undo(call, claim, vmsOf(results));
+      throw error;
+    });
+    return results.map((result) => {
+      if (result.status === "rejected") return { error: asError(result.reason) };
+      return handedOver.has(result.value) ? { vm: result.value } : { error: endedEarly(result.value) };
+    });
+  }
+
+  async #startOne(
+    call: ActivationCall,
+    plan: ClonePlan,
+    claim: Claim,
+    substrate: LoadedSubstrate,
+    { plannedAt, signal }: { plannedAt: number; signal: AbortSignal },
+  ): Promise<Vm> {
+    const { owners, memory, failpoint } = this.#deps;
+    failpoint("claim.intended");
+    const { channel, provision, labels, startedAt } = call;
+    const docked = claim.docked.get(plan.id)?.clone;
+    const options = { channel, provision, labels, startedAt, plannedAt, signal, docked, owner: owners.of(plan.id) };
+    const vm = await call.start(plan, substrate, options);
+    memory.track(vm.id, vm.pid);
+    failpoint("claim.made");
+    return vm;
+  }
+
+  /** One transaction makes all of them their caller's: a repeated call finds all, or none. */
+  async #handOver(call: ActivationCall, claim: Claim, vms: readonly Vm[]): Promise<Set<Vm>> {
+    const { ledger, requests, failpoint, onHandedOver } = this.#deps;
+    const ended = vms.find((vm) => vm.state !== "running");
+    if (ended !== undefined && call.mode === "atomic") throw endedEarly(ended);
+    const lifetime = beginLifetime(call.lifetime, monotonicMs());
+    const put: VmRecord[] = [];
+    for (const vm of vms) {
+      const process = await vm.processName();
+      const record = ledger.get(vm.id);
+      if (vm.state !== "running" || process === undefined || record === undefined) continue;
+      const createdAt = vm.createdAt.toISOString();
+      put.push({ ...record, phase: "running", process, lifetime, createdAt, timings: plainTimings(vm.timings) });
+    }
+    const given = new Set(vms.filter(({ id }) => put.some((record) => record.id === id)));
+    const failures = claim.plans.filter(({ id }) => !put.some((record) => record.id === id));
+    const discarded = failures.filter(({ id }) => !vms.some((vm) => vm.id === id));
+    await Promise.allSettled(discarded.map(async ({ id }) => claim.docked.get(id)?.[Symbol.asyncDispose]()));
+    const key = call.idempotencyKey;
+    const done =
+      given.size > 0
+        ? requests.done(
+            key,
+            [...given].map(({ id }) => id),
+          )
+        : requests.undone(key);
+    await ledger.commit({
+      put,
+      remove: discarded.map(({ id }) => id),
+      changes: discarded.map(({ id, fabric }) => giveBack(this.#deps.leases, id, fabric.kind)),
+      writes: done,
+    });
+    failpoint("claim.handed-over");
+    for (const vm of given) onHandedOver(vm);
+    return given;
+  }
+
+  /** A call that failed as a whole: nothing of it stays, and its idempotency key is free again. */
+  async #undo(call: ActivationCall, claim: Claim, vms: readonly Vm[]): Promise<void> {
+    const { ledger, leases, requests, failpoint, line } = this.#deps;
+    await Promise.allSettled(vms.map((vm) => vm.release()));
+    await this.#endDocked(claim);
+    failpoint("undo.ended");
+    const ids = claim.plans.map(({ id }) => id);
+    await ledger.commit({
+      remove: ids.filter((id) => ledger.has(id)),
+      changes: claim.plans.map(({ id, fabric }) => giveBack(leases, id, fabric.kind)),
+      writes: requests.undone(call.idempotencyKey),
+    });
+    failpoint("undo.forgotten");
+    line.notify();
+  }
+
+  /** Also those whose turn never came: a clone that was promised once does not go back. */
+  async #endDocked({ docked, evicted }: Claim): Promise<void> {
+    await Promise.allSettled([...docked.values(), ...evicted].map((one) => one[Symbol.asyncDispose]()));
+  }
+}
+
+function newRecord(
+  plan: ClonePlan,
+  { manifest }: LoadedSubstrate,
+  boot: string,
+): Omit<VmRecord, "phase" | "channel" | "origin" | "fabric" | "labels" | "env"> {
+  return {
+    id: plan.id,
+    uuid: plan.uuid,
+    bootId: boot,
+    substrate: { name: manifest.name, version: manifest.version },
+    target: recordedTarget(manifest),
+    createdAt: new Date().toISOString(),
+    lifetime: { onExpiry: "release" },
+  };
+}
+
+function plainTimings({ phasesMs, totalMs }: Timings): VmRecord["timings"] {
+  return { phasesMs: { ...phasesMs }, totalMs };
+}
+
+function vmsOf(results: readonly PromiseSettledResult<Vm>[]): Vm[] {
+  return results.filter((result) => result.status === "fulfilled").map(({ value }) => value);
+}
+
+function endedEarly(vm: Vm): VmSubstrateError {
+  return new VmSubstrateError("QEMU_EXITED", `VM ${vm.hostname} ended while others of its call were still being made`);
+}
+
+function asError(reason: unknown): VmSubstrateError {
+  return isVmSubstrateError(reason) ? reason : new VmSubstrateError("ABORTED", messageOf(reason), { cause: reason });
+}

@@ -1,0 +1,95 @@
+import { type CloneDependencies, type DockPlan, dockClone, newClonePlan } from "../clone/index.ts";
+import { bootId, requireDescriptors } from "../host/index.ts";
+import type { Identity, LeaseBook, LeasedValues } from "../netcfg/index.ts";
+import { newIdentity, publicIdentity } from "../netcfg/index.ts";
+import type { LoadedSubstrate } from "../substrate/index.ts";
+import type { Docked, DockTarget } from "./dock.ts";
+import type { Memory } from "./memory.ts";
+import type { VmLedger } from "./vm-ledger.ts";
+import { recordedTarget, type VmRecord } from "./vm-record.ts";
+
+export interface DockingDependencies extends CloneDependencies {
+  readonly ledger: VmLedger;
+  readonly leases: LeaseBook;
+  readonly memory: Memory;
+  readonly working: Set<string>;
+}
+
+/**
+ * Makes one clone for a dock: admission, intent with the leases of its identity, the work, and a record that says that it
+ * waits. What fails leaves nothing.
+ *
+ * @throws VmSubstrateError INSUFFICIENT_*, LEASE_EXHAUSTED, and as `dockClone`
+ */
+export async function makeDocked(
+  substrate: LoadedSubstrate,
+  target: DockTarget,
+  signal: AbortSignal,
+  deps: DockingDependencies,
+): Promise<Docked> {
+  const { ledger, leases, memory, working } = deps;
+  await requireDescriptors(1, "a clone for the dock");
+  using _ = await memory.reserve(1, "a clone for the dock");
+  const names = newClonePlan();
+  const { id } = names;
+  const { hostname, network, key } = target.template;
+  const hold = target.primed ? leases.hold([id], { hostname, network }) : undefined;
+  const plan: DockPlan = { ...names, identity: hold && identityOf(hold.values[0] as LeasedValues, target) };
+  working.add(id);
+  const forget = async () => {
+    memory.forget(id);
+    try {
+      await ledger.commit({ remove: [id], changes: [leases.discard(id)] });
+    } finally {
+      working.delete(id);
+    }
+  };
+  try {
+    await ledger.commit({ put: [await recordOf(plan, substrate)], changes: hold === undefined ? [] : [hold] });
+    const docked = await dockClone(plan, substrate, deps, signal);
+    await using undo = new AsyncDisposableStack();
+    undo.use(docked.clone);
+    const { process } = docked.clone.instance;
+    memory.track(id, process.pid);
+    await ledger.update(id, { phase: "docked", process: await process.name() });
+    deps.failpoint("dock.recorded");
+    undo.move();
+    return {
+      clone: docked,
+      templateKey: hold === undefined ? undefined : key,
+      async [Symbol.asyncDispose]() {
+        await docked.clone[Symbol.asyncDispose]();
+        await forget();
+      },
+    };
+  } catch (error) {
+    await forget().catch(() => {}); // what the disk does not take is found there when the pool is opened again
+    throw error;
+  }
+}
+
+async function recordOf({ id, uuid, identity }: DockPlan, { manifest }: LoadedSubstrate): Promise<VmRecord> {
+  return {
+    id,
+    uuid,
+    phase: "launching",
+    bootId: await bootId(),
+    substrate: { name: manifest.name, version: manifest.version },
+    channel: "helper",
+    target: recordedTarget(manifest),
+    fabric: "none",
+    origin: "docked",
+    createdAt: new Date().toISOString(),
+    identity: identity && publicIdentity(identity),
+    labels: {},
+    env: {},
+    lifetime: { onExpiry: "release" },
+  };
+}
+
+function identityOf(values: LeasedValues, { template: { network } }: DockTarget): Identity {
+  return newIdentity(values, {
+    prefixLength: network.subnet.prefixLength,
+    prefixLength6: network.subnet6?.prefixLength,
+  });
+}

@@ -1,0 +1,31 @@
+import { monotonicMs, type Paths } from "../host/index.ts";
+import { Fabrics, LeaseBook } from "../netcfg/index.ts";
+import { EmbeddedStore } from "../store/index.ts";
+import { Requests } from "./requests.ts";
+import { VmLedger } from "./vm-ledger.ts";
+
+/** Everything that outlives this process, read. Disposing closes the store. */
+export interface DurableState extends AsyncDisposable {
+  readonly ledger: VmLedger;
+  readonly leases: LeaseBook;
+  readonly fabrics: Fabrics;
+  readonly requests: Requests;
+}
+
+/**
+ * Only by the state directory's owner.
+ * @throws VmSubstrateError STATE_DIR_DAMAGED, STORE_TOO_NEW, STORE_UNWRITABLE
+ */
+export async function openDurableState(
+  paths: Paths,
+  options: { readonly quarantineMs: number },
+): Promise<DurableState> {
+  await using undo = new AsyncDisposableStack();
+  const store = undo.use(await EmbeddedStore.open(paths.store));
+  const leases = await LeaseBook.open(store, { ...options, now: monotonicMs });
+  const fabrics = await Fabrics.open(store, { isUsed: (subnet) => leases.uses(subnet) });
+  const ledger = await VmLedger.open(store);
+  const requests = await Requests.open(store);
+  const owned = undo.move();
+  return { ledger, leases, fabrics, requests, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}

@@ -1,0 +1,65 @@
+import type { Vm } from "../clone/index.ts";
+import type { EventSource } from "../core/index.ts";
+import { Announcer } from "./announcer.ts";
+import type { Lifetimes } from "./lifetimes.ts";
+import type { Memory } from "./memory.ts";
+import type { PoolEvents } from "./pool-events.ts";
+import type { VmLedger } from "./vm-ledger.ts";
+
+export interface HandedOutDependencies {
+  readonly ledger: VmLedger;
+  readonly memory: Memory;
+  readonly lifetimes: Lifetimes;
+}
+
+/** The VMs that are somebody's and have not ended. */
+export class HandedOut {
+  readonly #deps: HandedOutDependencies;
+  readonly #vms = new Map<string, Vm>();
+  readonly #announcer = new Announcer();
+
+  constructor(deps: HandedOutDependencies) {
+    this.#deps = deps;
+  }
+
+  get all(): readonly Vm[] {
+    return [...this.#vms.values()];
+  }
+
+  get events(): EventSource<PoolEvents> {
+    return this.#announcer.events;
+  }
+
+  get(id: string): Vm | undefined {
+    return this.#vms.get(id);
+  }
+
+  has(id: string): boolean {
+    return this.#vms.has(id);
+  }
+
+  /** A VM that was made for somebody. */
+  handOver(vm: Vm): void {
+    this.takeOver(vm);
+    this.#announcer.announce("activated", vm);
+  }
+
+  /** A VM that an earlier owner has handed out. */
+  takeOver(vm: Vm): void {
+    const { ledger, memory, lifetimes } = this.#deps;
+    this.#vms.set(vm.id, vm);
+    memory.runs(vm.id, vm.pid);
+    const record = ledger.get(vm.id);
+    if (record !== undefined) lifetimes.set(vm, record.lifetime);
+    this.#announcer.follow(vm);
+  }
+
+  forget(id: string): void {
+    this.#vms.delete(id);
+    this.#deps.memory.forget(id);
+  }
+
+  announceWaiting(call: PoolEvents["waiting"][0]): void {
+    this.#announcer.announce("waiting", call);
+  }
+}

@@ -1,0 +1,106 @@
+import { createHash } from "node:crypto";
+import { z } from "zod";
+import { VmSubstrateError } from "../core/index.ts";
+import type { Store, Write } from "../store/index.ts";
+
+const PREFIX = "requests/";
+/** How long a key is remembered after its call: a client that repeats a call later than this makes another. */
+const RETENTION_MS = 86_400_000;
+
+const requestSchema = z.strictObject({
+  /** Of the call's arguments: a key that is used for another call is a mistake. */
+  digest: z.string(),
+  ids: z.array(z.string()),
+  done: z.boolean(),
+  createdAt: z.iso.datetime(),
+});
+type Request = z.infer<typeof requestSchema>;
+
+/** Calls by their idempotency key: a call that is repeated, by a client that did not hear the answer, makes nothing twice. */
+export class Requests {
+  readonly #requests = new Map<string, Request>();
+  readonly #underWay = new Map<string, { readonly digest: string; readonly result: Promise<unknown> }>();
+
+  /** Forgets what an owner that died had begun: recovery takes all of that away. */
+  static async open(store: Store): Promise<Requests> {
+    const requests = new Requests();
+    const { entries } = await store.list(PREFIX);
+    const writes: Write[] = [];
+    for (const { key, value } of entries) {
+      const request = requestSchema.safeParse(JSON.parse(value)).data;
+      if (request === undefined || !request.done || isOld(request)) writes.push({ delete: key });
+      else requests.#requests.set(key.slice(PREFIX.length), request);
+    }
+    if (writes.length > 0) await store.transact({ writes });
+    return requests;
+  }
+
+  /**
+   * Runs a call once for its key. Repeated while it runs, the calls share its result; repeated after it, `again` makes the
+   * result of the ids that it had.
+   *
+   * @throws VmSubstrateError IDEMPOTENCY_KEY_USED for a key of another call; what `run` and `again` throw
+   */
+  async once<T>(key: string, digest: string, run: () => Promise<T>, again: (ids: readonly string[]) => T): Promise<T> {
+    const known = this.#underWay.get(key) ?? this.#requests.get(key);
+    if (known !== undefined) {
+      if (known.digest !== digest) throw used(key, "belongs to a call with other arguments");
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the digest says that it was the same call
+      return "result" in known ? (known.result as Promise<T>) : again(known.ids);
+    }
+    const result = Promise.resolve().then(run); // not before its digest is known here
+    this.#underWay.set(key, { digest, result });
+    try {
+      return await result;
+    } finally {
+      this.#underWay.delete(key);
+    }
+  }
+
+  /** To be written with the records of what the call is about to make. */
+  begun(key: string | undefined, ids: readonly string[]): Write[] {
+    return this.#put(key, ids, false);
+  }
+
+  /** To be written with the records of what the call hands out. */
+  done(key: string | undefined, ids: readonly string[]): Write[] {
+    return [...this.#put(key, ids, true), ...this.#prune()];
+  }
+
+  /** To be written with the end of what a failed call had begun: its key is free again. */
+  undone(key: string | undefined): Write[] {
+    if (key === undefined || !this.#requests.delete(key)) return [];
+    return [{ delete: `${PREFIX}${key}` }];
+  }
+
+  #put(key: string | undefined, ids: readonly string[], done: boolean): Write[] {
+    if (key === undefined) return [];
+    const digest = this.#underWay.get(key)?.digest ?? "";
+    const request: Request = { digest, ids: [...ids], done, createdAt: new Date().toISOString() };
+    this.#requests.set(key, request);
+    return [{ put: `${PREFIX}${key}`, value: JSON.stringify(request) }];
+  }
+
+  #prune(): Write[] {
+    const old = [...this.#requests].filter(([, request]) => isOld(request)).map(([key]) => key);
+    for (const key of old) this.#requests.delete(key);
+    return old.map((key) => ({ delete: `${PREFIX}${key}` }));
+  }
+}
+
+function isOld({ createdAt }: Request): boolean {
+  return Date.now() - Date.parse(createdAt) > RETENTION_MS;
+}
+
+/** Of all that tells one call from another. */
+export function callDigest(...call: readonly unknown[]): string {
+  const bytes = (_key: string, value: unknown) =>
+    value instanceof Uint8Array ? createHash("sha256").update(value).digest("hex") : value;
+  return createHash("sha256").update(JSON.stringify(call, bytes)).digest("hex");
+}
+
+/** @param why continues "idempotency key X ..." */
+export function used(key: string, why: string): VmSubstrateError {
+  const message = `idempotency key ${JSON.stringify(key)} ${why}; choose a new key for a new call`;
+  return new VmSubstrateError("IDEMPOTENCY_KEY_USED", message, { details: { key } });
+}

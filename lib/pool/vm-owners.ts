@@ -1,0 +1,90 @@
+import type { Expiry, OnFailpoint, Vm, VmOwner } from "../clone/index.ts";
+import { VmSubstrateError } from "../core/index.ts";
+import { monotonicMs } from "../host/index.ts";
+import type { Change, FabricKind, LeaseBook } from "../netcfg/index.ts";
+import { extendLifetime, type Lifetime, nextDue } from "./lifetime.ts";
+import type { Lifetimes } from "./lifetimes.ts";
+import type { VmLedger } from "./vm-ledger.ts";
+
+export interface VmOwnersDependencies {
+  readonly ledger: VmLedger;
+  readonly leases: LeaseBook;
+  readonly lifetimes: Lifetimes;
+  readonly failpoint: OnFailpoint;
+  /** The VM of an id, once it was handed out. */
+  readonly vm: (id: string) => Vm | undefined;
+  /** Nothing of a VM is left. */
+  readonly onGone: (id: string) => void;
+}
+
+/** Makes the changes of VMs' lives durable, and gives back what they held. */
+export class VmOwners {
+  readonly #deps: VmOwnersDependencies;
+
+  constructor(deps: VmOwnersDependencies) {
+    this.#deps = deps;
+  }
+
+  of(id: string): VmOwner {
+    const { ledger, failpoint } = this.#deps;
+    const lifetime = () => ledger.get(id)?.lifetime;
+    const extend = (ms: number) => this.#extend(id, ms);
+    return {
+      parking: () => ledger.update(id, { phase: "parked" }),
+      resuming: () => ledger.update(id, { phase: "running" }),
+      releasing: async () => {
+        await ledger.update(id, { phase: "releasing" });
+        failpoint("release.intended");
+      },
+      gone: () => this.#gone(id),
+      extend,
+      get expiry() {
+        return expiryOf(lifetime());
+      },
+    };
+  }
+
+  /** Removes the record and gives the leases back; addresses that were on a wire into quarantine. Idempotent. */
+  async forget(id: string): Promise<void> {
+    const { ledger, leases, lifetimes, onGone } = this.#deps;
+    lifetimes.forget(id);
+    try {
+      await ledger.commit({ remove: [id], changes: [giveBack(leases, id, ledger.get(id)?.fabric)] });
+    } finally {
+      onGone(id);
+    }
+  }
+
+  async #gone(id: string): Promise<void> {
+    const { failpoint, onGone } = this.#deps;
+    try {
+      failpoint("release.ended");
+      await this.forget(id);
+      failpoint("release.forgotten");
+    } finally {
+      onGone(id); // whatever could not be written down: there is no VM any more
+    }
+  }
+
+  async #extend(id: string, ms: number): Promise<Expiry> {
+    const { ledger, lifetimes, failpoint, vm } = this.#deps;
+    const record = ledger.get(id);
+    if (record === undefined) throw new VmSubstrateError("VM_GONE", `extend: there is no VM ${id} any more`);
+    const lifetime = extendLifetime(record.lifetime, monotonicMs(), ms);
+    await ledger.update(id, { lifetime });
+    failpoint("extend.recorded");
+    const handedOut = vm(id);
+    if (handedOut !== undefined) lifetimes.set(handedOut, lifetime);
+    return { at: new Date(Date.now() + ms) };
+  }
+}
+
+/** What no neighbour can have seen needs no quarantine. */
+export function giveBack(leases: LeaseBook, id: string, fabric: FabricKind | undefined): Change {
+  return fabric === "none" ? leases.discard(id) : leases.release(id);
+}
+
+function expiryOf(lifetime: Lifetime | undefined): Expiry | undefined {
+  const due = lifetime && nextDue(lifetime);
+  return due && { at: new Date(Date.now() + due.atMs - monotonicMs()) };
+}

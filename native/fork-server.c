@@ -256,8 +256,8 @@ static int fork_server(int argc, char **argv) {
     close_strays();
     make_room(argc, argv);
     /*
-     * Inherited by children. QEMU's heaps and stacks are sparse: a huge page for a few of their kilobytes costs up to 2 MiB
-     * of each VM. Guest memory loses nothing, as it is a file's.
+     * Inherited by children. QEMU asks for huge pages for its translated code and more, of which a clone uses a few
+     * kilobytes here and there: each of them would cost 2 MiB. Guest memory loses nothing, as it is a file's.
      */
     prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     sigemptyset(&child);

@@ -386,21 +386,6 @@ static int op_ipv6(char *value) {
     return op_address("ipv6", AF_INET6, value);
 }
 
-/* carrier=IFNAME,TIMEOUT_MS: waits until the interface has its link, so that the first packet is not lost */
-static int op_carrier(char *value) {
-    struct ifreq ifr;
-    if (named_interface(&ifr, field(&value))) return -1;
-    long long left_ms = value ? number(&value, 10) : 0;
-    for (;;) {
-        if (ioctl(control, SIOCGIFFLAGS, &ifr)) return -1;
-        if (ifr.ifr_flags & IFF_RUNNING || left_ms-- <= 0) break;
-        poll(NULL, 0, 1);
-    }
-    say_result("carrier", ifr.ifr_name);
-    say_number(!!(ifr.ifr_flags & IFF_RUNNING));
-    return 0;
-}
-
 /*
  * entropy=BASE64: mixed in, credited, and the generator reseeded at once. Two clones of one substrate return equal
  * bytes from /dev/urandom until this is done; the kernel's own reseed comes up to a minute later.
@@ -571,7 +556,7 @@ static const struct {
     int (*run)(char *value);
 } operations[] = {
     {"hostname", op_hostname}, {"mac", op_mac},     {"ipv4", op_ipv4},       {"ipv6", op_ipv6},
-    {"carrier", op_carrier},   {"clock", op_clock}, {"entropy", op_entropy}, {"file", op_file},
+    {"clock", op_clock}, {"entropy", op_entropy}, {"file", op_file},
     {"append", op_append},     {"read", op_read},   {"scrub", op_scrub},     {"version", op_version},
 };
 

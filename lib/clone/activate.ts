@@ -1,11 +1,10 @@
-import { NIC_ID } from "../host/index.ts";
-import { awaitCarrier, type PersonaliseTarget, personalise, publicIdentity, verifyResumed } from "../netcfg/index.ts";
+import { personalise, publicIdentity, verifyResumed } from "../netcfg/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
 import type { Clone } from "./clone.ts";
 import type { ChannelKind, CloneDependencies } from "./dependencies.ts";
 import type { DockedClone } from "./docked-clone.ts";
 import type { OnFailpoint } from "./failpoints.ts";
-import { joinFabric } from "./join-fabric.ts";
+import { openFabric, plugIn } from "./join-fabric.ts";
 import { launchClone } from "./launch.ts";
 import { PhaseClock } from "./phases.ts";
 import type { ClonePlan } from "./plan.ts";
@@ -16,7 +15,6 @@ import type { VmOwner } from "./vm-owner.ts";
 import type { VmOrigin } from "./vm-state.ts";
 
 const PERSONALISE_TIMEOUT_MS = 15_000;
-const CARRIER_TIMEOUT_MS = 5000;
 
 export interface ActivateOptions {
   readonly channel: ChannelKind;
@@ -33,8 +31,8 @@ export interface ActivateOptions {
 }
 
 /**
- * Turns a plan into a personal, running, verified VM: launch or claim, `cont` with the link down, identity, verified from
- * inside and outside, files, link up. A failure at any step ends the clone and leaves nothing; its leases stay with the caller.
+ * Turns a plan into a personal, running, verified VM: launch or claim, `cont` while it is plugged into nothing, identity, verified
+ * from inside and outside, files, plugged in. A failure at any step ends the clone and leaves nothing; its leases stay with the caller.
  *
  * @throws VmSubstrateError of the step that failed
  */
@@ -48,18 +46,22 @@ export async function activateClone(
   const clock = new PhaseClock(options.startedAt, options.plannedAt);
   await using undo = new AsyncDisposableStack();
   const clone = undo.use(docked?.clone ?? (await launchClone(plan, substrate, options.channel, deps, clock, signal)));
-  const working = async () => {
-    await clone.instance.qmp.execute("cont", {}, { signal });
-    deps.failpoint("claim.running");
-    const hasIdentity = docked !== undefined && docked.plan.identity === plan.identity;
-    await makePersonal(clone, plan, substrate.manifest.guest, { ...options, hasIdentity, clock, ...deps });
-  };
-  await clone.instance.process.guard("activation", working());
+  const hasIdentity = docked !== undefined && docked.plan.identity === plan.identity;
+  const making = makePersonal(clone, plan, substrate.manifest.guest, {
+    ...options,
+    isPaused: true,
+    hasIdentity,
+    clock,
+    ...deps,
+  });
+  await clone.instance.process.guard("activation", making);
   undo.move();
   return personalVm(plan, substrate, clone, docked === undefined ? "cloned" : "docked", clock, options, deps);
 }
 
 export interface PersonalOptions {
+  /** It has to be let run first. */
+  readonly isPaused: boolean;
   /** It was given the identity before, and only has to show that it still has it. */
   readonly hasIdentity: boolean;
   readonly provision: Provision;
@@ -68,7 +70,7 @@ export interface PersonalOptions {
   readonly failpoint: OnFailpoint;
 }
 
-/** A running guest whose link is down: identity, checked, files, and the link up. */
+/** A guest that is plugged into nothing: running, identity, checked, files, and plugged in. */
 export async function makePersonal(
   clone: Clone,
   plan: ClonePlan,
@@ -78,11 +80,12 @@ export async function makePersonal(
   const { instance, guest } = clone;
   const { signal, clock, failpoint, provision } = options;
   const within = { timeoutMs: PERSONALISE_TIMEOUT_MS, signal };
+  const identify = options.hasIdentity ? verifyResumed : personalise;
+  // None waits for another's answer: QEMU takes its commands in their order, and a guest finds its request when it wakes.
   await Promise.all([
-    options.hasIdentity
-      ? verifyResumed(guest.helper, plan.identity, profile, within)
-      : personalise(guest.helper, plan.identity, profile, within),
-    joinFabric(instance.qmp, plan.fabric, signal),
+    options.isPaused && wake(clone, failpoint, signal),
+    identify(guest.helper, plan.identity, profile, within),
+    openFabric(instance.qmp, plan.fabric, signal),
   ]);
   failpoint("claim.personalised");
   clock.mark("personalise");
@@ -94,7 +97,7 @@ export async function makePersonal(
   await provideFiles(clone, provision, late, signal);
   failpoint("claim.provisioned");
   clock.mark("files");
-  if (plan.fabric.kind !== "none") await linkUp(clone, profile, signal);
+  await plugIn(instance.qmp, plan.fabric, signal);
   failpoint("claim.linked");
   clock.mark("link");
   await runFirst(clone, provision, signal);
@@ -102,9 +105,9 @@ export async function makePersonal(
   clock.mark("run");
 }
 
-async function linkUp({ instance, guest }: Clone, profile: PersonaliseTarget, signal: AbortSignal): Promise<void> {
-  await instance.qmp.execute("set_link", { name: NIC_ID, up: true }, { signal });
-  await awaitCarrier(guest.helper, profile.interface, { timeoutMs: CARRIER_TIMEOUT_MS, signal });
+async function wake({ instance }: Clone, failpoint: OnFailpoint, signal: AbortSignal): Promise<void> {
+  await instance.qmp.execute("cont", {}, { signal });
+  failpoint("claim.running");
 }
 
 /** The handle of a VM that was just made. */

@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { MIB } from "../core/index.ts";
-import { createOverlay, NIC_ID, QemuInstance, requireSharedMemory } from "../host/index.ts";
+import { createOverlay, QemuInstance, requireSharedMemory } from "../host/index.ts";
 import { awaitReady, type LoadedSubstrate, machineConfig } from "../substrate/index.ts";
 import { type ActivateOptions, makePersonal, personalVm } from "./activate.ts";
 import { Clone } from "./clone.ts";
@@ -49,7 +49,6 @@ export async function coldBoot(
     kernel: { image: kernel.kernel, initrd: kernel.initrd, commandLine: manifest.guest.kernelCommandLine },
   });
   const instance = undo.use(await QemuInstance.launch({ ...deps, config, paths, signal }));
-  await instance.qmp.execute("set_link", { name: NIC_ID, up: false }, { signal });
   clock.mark("spawn");
 
   const guest = undo.use(
@@ -63,7 +62,13 @@ export async function coldBoot(
       { timeoutMs: READY_TIMEOUT_MS, signal },
     );
     clock.mark("load");
-    await makePersonal(clone, plan, manifest.guest, { ...options, hasIdentity: false, clock, ...deps });
+    await makePersonal(clone, plan, manifest.guest, {
+      ...options,
+      isPaused: false,
+      hasIdentity: false,
+      clock,
+      ...deps,
+    });
   };
   try {
     await instance.process.guard("boot", booting());

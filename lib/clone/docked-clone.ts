@@ -1,6 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { NIC_ID } from "../host/index.ts";
-import { awaitCarrier, type Identity, newIdentity, personalise, randomMac, verifyResumed } from "../netcfg/index.ts";
+import { type Identity, newIdentity, personalise, randomMac, verifyResumed } from "../netcfg/index.ts";
 import { guestExec } from "../qmp/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
 import type { Clone } from "./clone.ts";
@@ -22,7 +21,7 @@ export interface DockPlan extends Pick<ClonePlan, "id" | "uuid"> {
   readonly identity?: Identity | undefined;
 }
 
-/** A paused clone that waits to be claimed. Its link is down. */
+/** A paused clone that waits to be claimed, plugged into nothing. */
 export interface DockedClone {
   readonly plan: DockPlan;
   readonly clone: Clone;
@@ -67,10 +66,6 @@ async function prime(
   await personalise(guest.helper, identity, profile, within);
   await verifyFromOutside(instance, identity, signal);
   failpoint("dock.personalised");
-  // The link as well; nothing is plugged into its hub yet, so that nobody is at the other end.
-  await instance.qmp.execute("set_link", { name: NIC_ID, up: true }, within);
-  await awaitCarrier(guest.helper, profile.interface, within);
-  await instance.qmp.execute("set_link", { name: NIC_ID, up: false }, within);
   await guestExec(await guest.agent(), ["true"], within);
   await verifyResumed(guest.helper, identity, profile, within);
   failpoint("dock.warmed");

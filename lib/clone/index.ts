@@ -9,6 +9,7 @@ export { type ClonePlan, newClonePlan } from "./plan.ts";
 export type { Provision } from "./provision.ts";
 export { type ExecResult, Vm } from "./vm.ts";
 export {
+  argvSchema,
   type ExecOptions,
   type FileOptions,
   lifetimeSchema,

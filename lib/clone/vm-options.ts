@@ -28,7 +28,13 @@ const MAX_READ_BYTES = 1024 * MIB;
 const timeoutMs = z.int().min(1).max(MAX_TIMEOUT_MS).default(DEFAULT_TIMEOUT_MS);
 const common = { signal: signalSchema.optional(), timeoutMs };
 
-export const argvSchema = z.array(z.string());
+/** NUL would end it early in the guest; half a surrogate pair is no text at all. */
+const argument = z.string().refine((text) => text.isWellFormed() && !text.includes("\0"), "expected text without NUL");
+
+export const argvSchema = z
+  .array(argument)
+  .min(1)
+  .refine(([program]) => program !== "", "expected a program");
 export const pathSchema = z.string().min(1);
 export const contentSchema = z.union([z.string(), z.instanceof(Uint8Array)]);
 

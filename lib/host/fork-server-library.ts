@@ -8,8 +8,17 @@ import { runTool } from "./run-tool.ts";
 
 const COMPILE_TIMEOUT_MS = 30_000;
 /** The linker puts no libc into it: the program that it is loaded into has one. */
-const COMPILER = ["musl-gcc", "-shared", "-fPIC", "-nostdlib", "-fvisibility=hidden", "-Wl,-z,now"] as const;
-const FLAGS = ["-Os", "-s", "-std=gnu17", "-Wall", "-Wextra", "-Werror"];
+const COMPILER = [
+  "musl-gcc",
+  "-shared",
+  "-fPIC",
+  "-nostdlib",
+  "-fvisibility=hidden",
+  "-Wl,-z,now",
+  "-Os",
+  "-s",
+  "-std=gnu17",
+] as const;
 /** What the dynamic linker takes for the end of a name in LD_PRELOAD, or for a name to expand. */
 const NOT_IN_PRELOAD = /[\s:$]/;
 
@@ -23,7 +32,7 @@ const NOT_IN_PRELOAD = /[\s:$]/;
 export async function forkServerLibrary(dir: string, signal?: AbortSignal): Promise<string> {
   const source = createRequire(import.meta.url).resolve("#native/fork-server.c");
   const digest = createHash("sha256")
-    .update(JSON.stringify([COMPILER, FLAGS]))
+    .update(JSON.stringify(COMPILER))
     .update(await readFile(source));
   const library = join(dir, `fork-server-${digest.digest("hex").slice(0, 16)}.so`);
   if (NOT_IN_PRELOAD.test(library)) {
@@ -42,7 +51,7 @@ export async function forkServerLibrary(dir: string, signal?: AbortSignal): Prom
 async function compile(source: string, library: string, signal: AbortSignal | undefined): Promise<void> {
   const made = `${library}.${newId()}`;
   try {
-    await runTool([...COMPILER, ...FLAGS, "-o", made, source], { timeoutMs: COMPILE_TIMEOUT_MS, signal });
+    await runTool([...COMPILER, "-o", made, source], { timeoutMs: COMPILE_TIMEOUT_MS, signal });
     await using file = await open(made);
     await file.sync();
     await rename(made, library);

@@ -1,6 +1,6 @@
 export { cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
 export { type DoctorCheck, type DoctorOptions, doctor } from "./doctor.ts";
-export { ForkServer, type ForkServerOptions } from "./fork-server.ts";
+export { ForkServer } from "./fork-server.ts";
 export { requireDescriptors, requireMemory, requireSharedMemory, sharedMemory } from "./headroom.ts";
 export type { Monitor } from "./monitor.ts";
 export { endProcess, type FoundProcess, findProcesses } from "./orphans.ts";

@@ -67,6 +67,10 @@ export class Paths {
   recipeStaging(recipe: string, inputsKey: string, makeId: string): RecipePaths {
     return recipePaths(join(this.cacheDir, "recipes", recipe, `.${inputsKey}-${makeId}-${process.pid}`));
   }
+  /** Compiled on this machine: the fork server's library. */
+  get nativeLibraries() {
+    return join(this.cacheDir, "native");
+  }
   get packageDownloads() {
     return join(this.cacheDir, "packages");
   }

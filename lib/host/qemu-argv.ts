@@ -12,6 +12,12 @@ const DISK_NODE = "disk0";
  * a clone joins any network after it was started. A hub also has no state in the migration stream, as slirp would.
  */
 export const HUB_ID = 0;
+/**
+ * A port of the hub that leads nowhere. Without it the NIC would be alone on the hub, and QEMU would hold back what the guest
+ * sends for ever, rather than drop it: from the first packet on the guest could not send any more, plugged in or not.
+ * Source: QEMU's net/hub.c, net_hub_port_can_receive.
+ */
+const SINK_ID = "sink0";
 /** The one device whose arguments differ between a substrate and its clones. */
 export const GENERATION_DRIVER = "vmgenid";
 export const CONSOLE_ID = "console0";
@@ -81,6 +87,7 @@ export function qemuArgv(config: VmConfig): string[] {
     ["-blockdev", JSON.stringify(disk(config.disk))],
     device({ driver: "virtio-blk-pci", id: "blk0", drive: DISK_NODE, addr: PCI_SLOTS.disk }),
     ["-netdev", JSON.stringify({ type: "hubport", id: "netdev0", hubid: HUB_ID })],
+    ["-netdev", JSON.stringify({ type: "hubport", id: SINK_ID, hubid: HUB_ID })],
     device({ driver: "virtio-net-pci", id: NIC_ID, netdev: "netdev0", addr: PCI_SLOTS.nic, romfile: "" }),
     ...generationArguments(config.generationId),
     ...incomingArguments(config.incoming ?? false),

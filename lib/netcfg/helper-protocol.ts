@@ -8,7 +8,6 @@ export interface HelperOperation {
     | "mac"
     | "ipv4"
     | "ipv6"
-    | "carrier"
     | "entropy"
     | "clock"
     | "file"

@@ -25,11 +25,7 @@ export { type Hold, LeaseBook, type LeasedValues } from "./leases.ts";
 export { isUnicastMac, linkLocalOf, randomMac } from "./mac.ts";
 export { Network, type NetworkSpec } from "./network.ts";
 export {
-  awaitCarrier,
-  carrierOperation,
   personalise,
-  requireCarrier,
-  setClock,
   verifyResumed,
 } from "./personalise.ts";
 export { identityFiles, identityFilesLeft, rehearseIdentity } from "./rehearse.ts";

@@ -19,27 +19,21 @@ import {
 /** Beyond this the clock is set once more: the first request runs on cold code and may take tens of milliseconds. */
 const CLOCK_RESET_MS = 20;
 
-export interface PersonaliseOptions extends RequestOptions {
-  /** Done after the identity, in the same request; their answers are returned, unchecked. */
-  readonly trailing?: readonly HelperOperation[] | undefined;
-}
-
 /**
  * Gives a running guest its identity, every part of it in one request, and checks from what the guest then reads back
- * that it has it. The link is down meanwhile. Whatever the guest says is only believed when it equals what was asked for;
+ * that it has it. It is plugged into nothing meanwhile. Whatever the guest says is only believed when it equals what was asked for;
  * the MAC is checked from outside as well, by the caller.
  *
- * @returns the answers to the trailing operations
  * @throws VmSubstrateError IDENTITY_UNVERIFIED, GUEST_HELPER_FAILED, TIMEOUT, ABORTED
  */
 export async function personalise(
   channel: HelperChannel,
   identity: Identity,
   target: PersonaliseTarget,
-  options: PersonaliseOptions,
-): Promise<HelperAnswer> {
+  options: RequestOptions,
+): Promise<void> {
   const others = IDENTITY_PARTS.filter((part) => part !== clock);
-  return askAll(channel, questions(others, "set", identity, target), options);
+  await askAll(channel, questions(others, "set", identity, target), options);
 }
 
 /**
@@ -48,43 +42,23 @@ export async function personalise(
  * nothing ran that could have changed it. The kernel's values are what others see of the VM, and cheap to read, so that a
  * clone that was mixed up with another is found here.
  *
- * @returns the answers to the trailing operations
  * @throws VmSubstrateError as `personalise`
  */
 export async function verifyResumed(
   channel: HelperChannel,
   identity: KernelIdentity,
   target: KernelTarget,
-  options: PersonaliseOptions,
-): Promise<HelperAnswer> {
-  return askAll(channel, questions(KERNEL_PARTS, "read", identity, target), options);
+  options: RequestOptions,
+): Promise<void> {
+  await askAll(channel, questions(KERNEL_PARTS, "read", identity, target), options);
 }
 
 /** Sets the guest's clock alone. */
-export async function setClock(channel: HelperChannel, options: RequestOptions): Promise<void> {
+async function setClock(channel: HelperChannel, options: RequestOptions): Promise<void> {
   const [answer = ""] = await channel.request([clockNow()], options);
   const offsetMs = clockOffsetMs(answer);
   if (offsetMs <= CLOCK_TOLERANCE_MS) return;
   throw unverified("clock", `within ${CLOCK_TOLERANCE_MS} ms`, `${Math.round(offsetMs)} ms off`);
-}
-
-/** Waits until the guest sees its link, so that what it sends next is not lost. */
-export async function awaitCarrier(channel: HelperChannel, nic: string, options: RequestOptions): Promise<void> {
-  const [answer] = await channel.request([carrierOperation(nic, options.timeoutMs)], {
-    ...options,
-    timeoutMs: options.timeoutMs * 2, // the guest's own wait, and the way there and back
-  });
-  requireCarrier(nic, answer);
-}
-
-/** Waits in the guest for its link; for `trailing`. */
-export function carrierOperation(nic: string, timeoutMs: number): HelperOperation {
-  return { name: "carrier", value: `${nic},${timeoutMs}` };
-}
-
-/** @throws VmSubstrateError IDENTITY_UNVERIFIED when the answer to `carrierOperation` is not that the link is there */
-export function requireCarrier(nic: string, answer: string | undefined): void {
-  if (answer !== `${nic},1`) throw unverified("link", `${nic},1`, answer ?? "");
 }
 
 /** Operations, and what becomes of their answers. */
@@ -101,14 +75,9 @@ function questions<I, T>(parts: readonly IdentityPart<I, T>[], asked: Asked, ide
 }
 
 /** All in one request, with the clock set before and read after everything else. */
-async function askAll(
-  channel: HelperChannel,
-  asked: readonly Question[],
-  options: PersonaliseOptions,
-): Promise<HelperAnswer> {
-  const { trailing = [], ...within } = options;
-  const operations = [...asked.flatMap((question) => question.operations), ...trailing];
-  const answer = await channel.request([clockNow(), ...operations, { name: "clock", value: "" }], within);
+async function askAll(channel: HelperChannel, asked: readonly Question[], options: RequestOptions): Promise<void> {
+  const operations = asked.flatMap((question) => question.operations);
+  const answer = await channel.request([clockNow(), ...operations, { name: "clock", value: "" }], options);
   const offsetMs = clockOffsetMs(answer.at(-1) ?? "");
   let next = 1;
   for (const question of asked) {
@@ -116,6 +85,5 @@ async function askAll(
     question.verify(own);
     next += own.length;
   }
-  if (offsetMs > CLOCK_RESET_MS) await setClock(channel, within);
-  return answer.slice(next, next + trailing.length);
+  if (offsetMs > CLOCK_RESET_MS) await setClock(channel, options);
 }

@@ -33,7 +33,6 @@ export async function rehearseIdentity(
     { name: "ipv4", value: `${nic},none` },
     ...(profile.ipv6 ? ([{ name: "ipv6", value: `${nic},none` }] as const) : []),
     ...setting.filter(({ name }) => name === "file").map(emptied),
-    { name: "carrier", value: `${nic},0` },
   ];
   await channel.request(undoing, options);
 }

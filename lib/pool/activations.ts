@@ -9,7 +9,8 @@ import { type Claim, type ClaimRequest, holdClaim } from "./claim.ts";
 import type { Docks } from "./docks.ts";
 import { beginLifetime, type LifetimeSpec } from "./lifetime.ts";
 import type { Memory } from "./memory.ts";
-import type { Requests } from "./requests.ts";
+import type { Made, Requests } from "./requests.ts";
+import type { Unsettled } from "./unsettled.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 import { giveBack, type VmOwners } from "./vm-owners.ts";
 import { recordedTarget, type VmRecord } from "./vm-record.ts";
@@ -48,6 +49,7 @@ export interface ActivationDependencies {
   readonly owners: VmOwners;
   /** Ids that something of this process works with. */
   readonly working: Set<string>;
+  readonly unsettled: Unsettled;
   readonly parallelStarts: number;
   readonly failpoint: OnFailpoint;
   readonly onWaiting: (call: ActivationCall, position: number) => void;
@@ -76,7 +78,7 @@ export class Activations {
     throwIfAborted(call.signal, call.what);
     const onPosition = (position: number) => this.#deps.onWaiting(call, position);
     using joined = await fabrics.join(call.template.fabric, call.template.network);
-    const attempt = () => this.#claim(call, substrate, joined.fabric);
+    const attempt = () => this.#claimSettled(call, substrate, joined.fabric);
     const { claim, room } = await line.run(attempt, { ...call, onPosition });
     using _ = room;
     const ids = claim.plans.map(({ id }) => id);
@@ -87,6 +89,24 @@ export class Activations {
       return await this.#work(call, claim, substrate, plannedAt);
     } finally {
       for (const id of ids) working.delete(id);
+    }
+  }
+
+  /** What a docked clone holds cannot be had while that is being made or ended, and can right after. */
+  async #claimSettled(
+    call: ActivationCall,
+    substrate: LoadedSubstrate,
+    fabric: Fabric,
+  ): Promise<{ claim: Claim; room: Disposable }> {
+    for (;;) {
+      throwIfAborted(call.signal, call.what);
+      try {
+        return await this.#claim(call, substrate, fabric);
+      } catch (error) {
+        const holder = isVmSubstrateError(error, "LEASE_CONFLICT") ? String(error.details.holder) : "";
+        if (!this.#deps.unsettled.has(holder)) throw error;
+        await this.#deps.unsettled.settled(holder, call.signal);
+      }
     }
   }
 
@@ -152,14 +172,11 @@ export class Activations {
       await this.#undo(call, claim, vmsOf(results));
       throw call.signal.aborted ? call.signal.reason : failed[0]?.reason;
     }
-    const handedOver = await this.#handOver(call, claim, vmsOf(results)).catch(async (error: unknown) => {
+    const handedOver = await this.#handOver(call, claim, results).catch(async (error: unknown) => {
       await this.#undo(call, claim, vmsOf(results));
       throw error;
     });
-    return results.map((result) => {
-      if (result.status === "rejected") return { error: asError(result.reason) };
-      return handedOver.has(result.value) ? { vm: result.value } : { error: endedEarly(result.value) };
-    });
+    return results.map((result) => outcomeOf(result, handedOver));
   }
 
   async #startOne(
@@ -181,8 +198,9 @@ export class Activations {
   }
 
   /** One transaction makes all of them their caller's: a repeated call finds all, or none. */
-  async #handOver(call: ActivationCall, claim: Claim, vms: readonly Vm[]): Promise<Set<Vm>> {
+  async #handOver(call: ActivationCall, claim: Claim, results: readonly PromiseSettledResult<Vm>[]): Promise<Set<Vm>> {
     const { ledger, requests, failpoint, onHandedOver } = this.#deps;
+    const vms = vmsOf(results);
     const ended = vms.find((vm) => vm.state !== "running");
     if (ended !== undefined && call.mode === "atomic") throw endedEarly(ended);
     const lifetime = beginLifetime(call.lifetime, monotonicMs());
@@ -199,13 +217,8 @@ export class Activations {
     const discarded = failures.filter(({ id }) => !vms.some((vm) => vm.id === id));
     await Promise.allSettled(discarded.map(async ({ id }) => claim.docked.get(id)?.[Symbol.asyncDispose]()));
     const key = call.idempotencyKey;
-    const done =
-      given.size > 0
-        ? requests.done(
-            key,
-            [...given].map(({ id }) => id),
-          )
-        : requests.undone(key);
+    const made = results.map((result) => madeOf(outcomeOf(result, given)));
+    const done = given.size > 0 ? requests.done(key, made) : requests.undone(key);
     await ledger.commit({
       put,
       remove: discarded.map(({ id }) => id),
@@ -261,6 +274,15 @@ function plainTimings({ phasesMs, totalMs }: Timings): VmRecord["timings"] {
 
 function vmsOf(results: readonly PromiseSettledResult<Vm>[]): Vm[] {
   return results.filter((result) => result.status === "fulfilled").map(({ value }) => value);
+}
+
+function outcomeOf(result: PromiseSettledResult<Vm>, given: ReadonlySet<Vm>): Outcome {
+  if (result.status === "rejected") return { error: asError(result.reason) };
+  return given.has(result.value) ? { vm: result.value } : { error: endedEarly(result.value) };
+}
+
+function madeOf(outcome: Outcome): Made {
+  return "vm" in outcome ? outcome.vm.id : { code: outcome.error.code, message: outcome.error.message };
 }
 
 function endedEarly(vm: Vm): VmSubstrateError {

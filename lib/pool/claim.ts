@@ -52,9 +52,11 @@ export function holdClaim(request: ClaimRequest, deps: ClaimDependencies): Claim
   const templateKey = isExplicit(request) ? NO_TEMPLATE : template.key;
   const dock = deps.docks.of(request.substrate);
   const usable = request.fromDock ? count : 0;
-  const chosen = dock?.choose(usable, { templateKey, holders: holdersOf(request, deps.leases) }) ?? [];
+  const holders = holdersOf(request, deps.leases);
+  const chosen = dock?.choose(usable, { templateKey, holders }) ?? [];
+  const elsewhere = deps.docks.holding(holders, dock);
   const used = chosen.slice(0, usable);
-  const evicted = chosen.slice(usable);
+  const evicted = [...chosen.slice(usable), ...elsewhere.map(({ docked }) => docked)];
 
   // Those that have such an identity already keep it; all others, and the new ones, get one.
   const settled = used.filter((docked) => docked.templateKey === templateKey);
@@ -67,6 +69,7 @@ export function holdClaim(request: ClaimRequest, deps: ClaimDependencies): Claim
     { replacing: true, evicting: evicted.map(({ clone }) => clone.plan.id) },
   );
   dock?.take(chosen, usable); // nothing can fail any more
+  for (const other of elsewhere) other.dock.take([other.docked], 0);
   const prefixes = { prefixLength: network.subnet.prefixLength, prefixLength6: network.subnet6?.prefixLength };
   const { authorizedKeys, fabric } = request;
   const plans = [

@@ -5,6 +5,7 @@ import { newIdentity, publicIdentity } from "../netcfg/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
 import type { Docked, DockTarget } from "./dock.ts";
 import type { Memory } from "./memory.ts";
+import type { Unsettled } from "./unsettled.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 import { recordedTarget, type VmRecord } from "./vm-record.ts";
 
@@ -13,6 +14,7 @@ export interface DockingDependencies extends CloneDependencies {
   readonly leases: LeaseBook;
   readonly memory: Memory;
   readonly working: Set<string>;
+  readonly unsettled: Unsettled;
 }
 
 /**
@@ -36,6 +38,7 @@ export async function makeDocked(
   const hold = target.primed ? leases.hold([id], { hostname, network }) : undefined;
   const plan: DockPlan = { ...names, identity: hold && identityOf(hold.values[0] as LeasedValues, target) };
   working.add(id);
+  using _making = deps.unsettled.begin(id);
   const forget = async () => {
     memory.forget(id);
     try {
@@ -58,6 +61,7 @@ export async function makeDocked(
       clone: docked,
       templateKey: hold === undefined ? undefined : key,
       async [Symbol.asyncDispose]() {
+        using _ending = deps.unsettled.begin(id);
         await docked.clone[Symbol.asyncDispose]();
         await forget();
       },

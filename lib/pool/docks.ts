@@ -1,6 +1,6 @@
 import { VmSubstrateError } from "../core/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
-import { Dock, type DockDependencies, type DockTarget } from "./dock.ts";
+import { Dock, type DockDependencies, type Docked, type DockTarget } from "./dock.ts";
 import type { DockStatus } from "./options.ts";
 
 /** The docks of a pool, one for a substrate. */
@@ -50,6 +50,14 @@ export class Docks implements AsyncDisposable {
   of(substrate: LoadedSubstrate): Dock | undefined {
     const dock = this.#docks.get(substrate.manifest.name);
     return dock?.substrate === substrate ? dock : undefined;
+  }
+
+  /** Clones of other docks that hold a value which a claim asks for: nobody has them, so they must not stay. */
+  holding(holders: ReadonlySet<string>, but: Dock | undefined): { readonly dock: Dock; readonly docked: Docked }[] {
+    return [...this.#docks.values()]
+      .filter((dock) => dock !== but)
+      .flatMap((dock) => dock.ready.map((docked) => ({ dock, docked })))
+      .filter(({ docked }) => holders.has(docked.clone.plan.id));
   }
 
   /** After a new version was built: its clones instead of the old one's. */

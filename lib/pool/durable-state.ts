@@ -1,5 +1,5 @@
 import { monotonicMs, type Paths } from "../host/index.ts";
-import { Fabrics, LeaseBook } from "../netcfg/index.ts";
+import { Fabrics, LeaseBook, type Subnet } from "../netcfg/index.ts";
 import { EmbeddedStore } from "../store/index.ts";
 import { Requests } from "./requests.ts";
 import { VmLedger } from "./vm-ledger.ts";
@@ -23,8 +23,11 @@ export async function openDurableState(
   await using undo = new AsyncDisposableStack();
   const store = undo.use(await EmbeddedStore.open(paths.store));
   const leases = await LeaseBook.open(store, { ...options, now: monotonicMs });
-  const fabrics = await Fabrics.open(store, { isUsed: (subnet) => leases.uses(subnet) });
   const ledger = await VmLedger.open(store);
+  // By who is on it: docked clones have leased addresses of networks that they are not plugged into.
+  const isUsed = (subnet: Subnet) =>
+    ledger.records.some(({ fabric, identity }) => fabric !== "none" && identity && subnet.contains(identity.address));
+  const fabrics = await Fabrics.open(store, { isUsed });
   const requests = await Requests.open(store);
   const owned = undo.move();
   return { ledger, leases, fabrics, requests, [Symbol.asyncDispose]: () => owned.disposeAsync() };

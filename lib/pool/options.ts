@@ -13,6 +13,8 @@ export interface PoolOptions extends Directories {
   readonly accelerator?: "auto" | Accelerator | undefined;
   /** How many clones are started at the same time. Default: the number of processors. */
   readonly parallelStarts?: number | undefined;
+  /** Fork QEMUs from one that has started, which saves memory and time, where that works. Default true. */
+  readonly forkServer?: boolean | undefined;
   /** Most memory that all clones together may take, MiB of Pss. Default: what the machine has available. */
   readonly memoryMiB?: number | undefined;
   /** How long an address is given to nobody after its release, because neighbours remember its MAC. Default 30 000. */

@@ -3,8 +3,16 @@ import { availableParallelism } from "node:os";
 import { basename } from "node:path";
 import type { z } from "zod";
 import { activateClone, type CloneDependencies, coldBoot, type OnFailpoint, type Vm } from "../clone/index.ts";
-import { type EventSource, MIB, silentLogger, validate, withDeadlineAndUndo } from "../core/index.ts";
-import { ensurePrivateDir, identifyQemu, monotonicMs, Paths, processMemory, sharedMemory } from "../host/index.ts";
+import { type EventSource, MIB, silentLogger, VmSubstrateError, validate, withDeadlineAndUndo } from "../core/index.ts";
+import {
+  ensurePrivateDir,
+  ForkServer,
+  identifyQemu,
+  monotonicMs,
+  Paths,
+  processMemory,
+  sharedMemory,
+} from "../host/index.ts";
 import { OwnerLock } from "../store/index.ts";
 import { Catalog, prepareGuest, recipeNamed } from "../substrate/index.ts";
 import { activationCall, type CallKind, defaultHostname } from "./activation-call.ts";
@@ -34,7 +42,7 @@ import type {
 import { allVms, settleAll } from "./outcomes.ts";
 import type { PoolEvents } from "./pool-events.ts";
 import { recover } from "./recovery.ts";
-import { callDigest, used } from "./requests.ts";
+import { callDigest, type Made, used } from "./requests.ts";
 import {
   buildOptionsSchema,
   callOptionsSchema,
@@ -46,6 +54,7 @@ import {
   poolOptionsSchema,
 } from "./schemas.ts";
 import { type SubstrateInfo, substrateInfo } from "./substrate-info.ts";
+import { Unsettled } from "./unsettled.ts";
 import { VmOwners } from "./vm-owners.ts";
 import { WaitingLine } from "./waiting-line.ts";
 
@@ -119,7 +128,8 @@ export class Pool implements AsyncDisposable {
         this.#line.notify();
       },
     });
-    const docking = { ...deps, ...state, memory: this.#memory, working: this.#working };
+    const unsettled = new Unsettled();
+    const docking = { ...deps, ...state, memory: this.#memory, working: this.#working, unsettled };
     this.#docks = new Docks({
       start: (substrate, target, signal) => makeDocked(substrate, target, signal, docking),
       meanBytes: (ids) => this.#memory.meanBytes(ids),
@@ -134,6 +144,7 @@ export class Pool implements AsyncDisposable {
       line: this.#line,
       owners: this.#owners,
       working: this.#working,
+      unsettled,
       parallelStarts,
       failpoint,
       onWaiting: ({ substrateName, count }, position) =>
@@ -162,10 +173,13 @@ export class Pool implements AsyncDisposable {
     await ensurePrivateDir(paths.stateDir);
     undo.use(OwnerLock.acquire(paths.ownerLock, paths.stateDir));
     // Only by the owner: a pool that is refused makes nothing.
-    for (const dir of [paths.runtimeDir, paths.sharedMemoryDir, paths.substrates, paths.vms])
+    for (const dir of [paths.runtimeDir, paths.sharedMemoryDir, paths.cacheDir, paths.substrates, paths.vms])
       await ensurePrivateDir(dir);
     const state = undo.use(await openDurableState(paths, { quarantineMs: valid.addressQuarantineMs }));
-    const deps = { paths, qemu, logger, failpoint };
+    const forkServer = valid.forkServer
+      ? undo.use(ForkServer.start({ binary: qemu.path, libraryDir: paths.nativeLibraries, logger }))
+      : undefined;
+    const deps = { paths, qemu, logger, failpoint, forkServer };
     const pool = new Pool({ deps, options: valid, state, owned: undo.move() });
     try {
       await pool.#recover();
@@ -352,18 +366,25 @@ export class Pool implements AsyncDisposable {
         withDeadlineAndUndo(
           { what, timeoutMs, signal: callSignal },
           (signal) => this.#activations.run({ ...call, signal }),
-          async (outcomes) => settleAll(allVms(outcomes).map((vm) => vm.release())),
+          (outcomes) => this.#takeBack(outcomes, key),
         );
       if (key === undefined) return run();
-      const again = (ids: readonly string[]) => this.#again(key, ids);
+      const again = (made: readonly Made[]) => this.#again(key, made);
       return this.#state.requests.once(key, callDigest(what, mode, count, spec), run, again);
     });
   }
 
+  /** A call that was ended when its VMs were there already: it failed, and its key is free again. */
+  async #takeBack(outcomes: readonly Outcome[], key: string | undefined): Promise<void> {
+    await settleAll(allVms(outcomes).map((vm) => vm.release()));
+    await this.#state.ledger.commit({ writes: this.#state.requests.undone(key) });
+  }
+
   /** The outcome of a call that is repeated. */
-  #again(key: string, ids: readonly string[]): Outcome[] {
-    return ids.map((id) => {
-      const vm = this.#vms.get(id);
+  #again(key: string, made: readonly Made[]): Outcome[] {
+    return made.map((one) => {
+      if (typeof one !== "string") return { error: new VmSubstrateError(one.code, one.message) };
+      const vm = this.#vms.get(one);
       if (vm === undefined) throw used(key, "belongs to a call whose VMs are gone");
       return { vm };
     });

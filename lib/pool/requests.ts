@@ -1,16 +1,23 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import { VmSubstrateError } from "../core/index.ts";
+import { ERROR_CODES, type ErrorCode, VmSubstrateError } from "../core/index.ts";
 import type { Store, Write } from "../store/index.ts";
 
 const PREFIX = "requests/";
 /** How long a key is remembered after its call: a client that repeats a call later than this makes another. */
 const RETENTION_MS = 86_400_000;
 
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the table's keys are the codes
+const errorCodes = Object.keys(ERROR_CODES) as ErrorCode[];
+
+/** What a call made, in order: the id of a VM, or why there is none. */
+const madeSchema = z.union([z.string(), z.strictObject({ code: z.enum(errorCodes), message: z.string() })]);
+export type Made = Readonly<z.infer<typeof madeSchema>>;
+
 const requestSchema = z.strictObject({
   /** Of the call's arguments: a key that is used for another call is a mistake. */
   digest: z.string(),
-  ids: z.array(z.string()),
+  made: z.array(madeSchema),
   done: z.boolean(),
   createdAt: z.iso.datetime(),
 });
@@ -37,16 +44,16 @@ export class Requests {
 
   /**
    * Runs a call once for its key. Repeated while it runs, the calls share its result; repeated after it, `again` makes the
-   * result of the ids that it had.
+   * result of what it had made.
    *
    * @throws VmSubstrateError IDEMPOTENCY_KEY_USED for a key of another call; what `run` and `again` throw
    */
-  async once<T>(key: string, digest: string, run: () => Promise<T>, again: (ids: readonly string[]) => T): Promise<T> {
+  async once<T>(key: string, digest: string, run: () => Promise<T>, again: (made: readonly Made[]) => T): Promise<T> {
     const known = this.#underWay.get(key) ?? this.#requests.get(key);
     if (known !== undefined) {
       if (known.digest !== digest) throw used(key, "belongs to a call with other arguments");
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the digest says that it was the same call
-      return "result" in known ? (known.result as Promise<T>) : again(known.ids);
+      return "result" in known ? (known.result as Promise<T>) : again(known.made);
     }
     const result = Promise.resolve().then(run); // not before its digest is known here
     this.#underWay.set(key, { digest, result });
@@ -63,8 +70,8 @@ export class Requests {
   }
 
   /** To be written with the records of what the call hands out. */
-  done(key: string | undefined, ids: readonly string[]): Write[] {
-    return [...this.#put(key, ids, true), ...this.#prune()];
+  done(key: string | undefined, made: readonly Made[]): Write[] {
+    return [...this.#put(key, made, true), ...this.#prune()];
   }
 
   /** To be written with the end of what a failed call had begun: its key is free again. */
@@ -73,10 +80,10 @@ export class Requests {
     return [{ delete: `${PREFIX}${key}` }];
   }
 
-  #put(key: string | undefined, ids: readonly string[], done: boolean): Write[] {
+  #put(key: string | undefined, made: readonly Made[], done: boolean): Write[] {
     if (key === undefined) return [];
     const digest = this.#underWay.get(key)?.digest ?? "";
-    const request: Request = { digest, ids: [...ids], done, createdAt: new Date().toISOString() };
+    const request: Request = { digest, made: [...made], done, createdAt: new Date().toISOString() };
     this.#requests.set(key, request);
     return [{ put: `${PREFIX}${key}`, value: JSON.stringify(request) }];
   }

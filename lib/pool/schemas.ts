@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { CHANNELS, lifetimeSchema } from "../clone/index.ts";
+import { argvSchema, CHANNELS, lifetimeSchema } from "../clone/index.ts";
 import { type Logger, MIB, signalSchema } from "../core/index.ts";
 import { ACCELERATORS } from "../host/index.ts";
 import {
@@ -56,6 +56,7 @@ export const poolOptionsSchema = z.strictObject({
   qemu: path.optional(),
   accelerator: z.enum(["auto", ...ACCELERATORS]).default("auto"),
   parallelStarts: z.int().min(1).max(256).optional(),
+  forkServer: z.boolean().default(true),
   memoryMiB: z.int().min(1).optional(),
   addressQuarantineMs: z.int().min(0).max(MAX_TIMEOUT_MS).default(DEFAULT_QUARANTINE_MS),
   heartbeatMs: z.int().min(0).max(MAX_TIMEOUT_MS).default(DEFAULT_HEARTBEAT_MS),
@@ -141,9 +142,7 @@ export const activateSpecSchema = z.strictObject({
   }).default([]),
   files: filesSchema.default([]),
   env: sized(z.record(z.string().regex(ENV_NAME), z.string().regex(ENV_VALUE)), MAX_ENV_VARIABLES).default({}),
-  run: z
-    .strictObject({ argv: z.array(z.string()).min(1), timeoutMs: timeoutMs.default(DEFAULT_RUN_TIMEOUT_MS) })
-    .optional(),
+  run: z.strictObject({ argv: argvSchema, timeoutMs: timeoutMs.default(DEFAULT_RUN_TIMEOUT_MS) }).optional(),
   labels: sized(
     z.record(
       z.string().regex(/^[a-z0-9A-Z]([a-z0-9A-Z._/-]{0,126}[a-z0-9A-Z])?$/, "expected letters, digits and inner ._/-"),

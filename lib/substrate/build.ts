@@ -39,7 +39,7 @@ import type { GuestProfile, Recipe } from "./recipe.ts";
 import { copySparse, digestFile } from "./sparse-file.ts";
 
 /** Counts up when what a build does to a guest changes: substrates of before are then made anew. */
-const BUILD_REVISION = 3;
+const BUILD_REVISION = 4;
 /** A cold boot takes 3 to 4 s under TCG when idle. */
 const READY_TIMEOUT_MS = 90_000;
 const STEP_TIMEOUT_MS = 30_000;
@@ -175,7 +175,7 @@ async function bootAndFreeze(
     await generalize(channels, guest, step);
     const usedBytes = await usedMemoryBytes(channels, step);
     progress("freeze", "RAM, device state and disk in one pause");
-    const state = await freeze(instance, helper, guest.interface, staging.state, signal);
+    const state = await freeze(instance, staging.state, signal);
     return { state, usedBytes };
   };
   const { state, usedBytes } = await instance.process.guard("build", freezing()).catch(async (error: unknown) => {

@@ -4,16 +4,14 @@ import { chmod, open, rm } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { VmSubstrateError, withDeadline } from "../core/index.ts";
-import { NIC_ID, type QemuInstance } from "../host/index.ts";
-import type { HelperChannel } from "../netcfg/index.ts";
+import type { QemuInstance } from "../host/index.ts";
 import type { FileDigest } from "./manifest.ts";
 
 const FREEZE_TIMEOUT_MS = 30_000;
-const LINK_DOWN_TIMEOUT_MS = 5000;
 const POLL_MS = 5;
 /**
- * What the guest has yet to do of its own at the freeze, every clone would do first thing: the link's end, RCU's grace
- * periods, ended programs. A quarter of what a clone runs until it is personal was that.
+ * What the guest has yet to do of its own at the freeze, every clone would do first thing: RCU's grace periods, ended
+ * programs. A quarter of what a clone runs until it is personal was that.
  */
 const SETTLE_MS = 600;
 
@@ -21,22 +19,18 @@ const SETTLE_MS = 600;
  * Stops the guest and saves its device state, with its RAM left in the shared RAM file and its disk flushed: all three
  * belong to one instant. QEMU stays paused; its disk is closed for writing.
  *
- * The link goes down first. The NIC's saved state holds that, so every clone wakes without a link, before anything
- * could be said to it.
+ * The guest has its link, because what a guest does when a link comes up would otherwise be done in every clone. What keeps
+ * clones apart is that their NIC's hub leads nowhere until they are plugged in.
  *
  * @throws VmSubstrateError BUILD_FAILED, QMP_COMMAND_FAILED, QEMU_EXITED, TIMEOUT, ABORTED
  */
 export async function freeze(
   instance: QemuInstance,
-  helper: HelperChannel,
-  nic: string,
   stateFile: string,
   signal: AbortSignal | undefined,
 ): Promise<FileDigest> {
   const { qmp, paths } = instance;
   return withDeadline({ what: "freeze", timeoutMs: FREEZE_TIMEOUT_MS, signal }, async (inner) => {
-    await qmp.execute("set_link", { name: NIC_ID, up: false }, { signal: inner });
-    await awaitLinkDown(helper, nic, inner);
     await delay(SETTLE_MS, undefined, { signal: inner });
     await qmp.execute("stop", {}, { signal: inner });
     await using receiver = await StateReceiver.listen(paths.migration);
@@ -49,17 +43,6 @@ export async function freeze(
     await awaitMigration(instance, inner);
     return receiving;
   });
-}
-
-async function awaitLinkDown(helper: HelperChannel, nic: string, signal: AbortSignal): Promise<void> {
-  for (;;) {
-    const [carrier] = await helper.request([{ name: "carrier", value: `${nic},0` }], {
-      timeoutMs: LINK_DOWN_TIMEOUT_MS,
-      signal,
-    });
-    if (carrier === `${nic},0`) return;
-    await delay(POLL_MS, undefined, { signal });
-  }
 }
 
 async function awaitMigration(instance: QemuInstance, signal: AbortSignal): Promise<void> {

@@ -4,8 +4,10 @@ import { access, mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { forkServerLibrary } from "../../lib/host/fork-server-library.ts";
+import { runTool } from "../../lib/host/index.ts";
 
 const SERVE = { VM_SUBSTRATE_FORK_SERVER: "1" };
 
@@ -42,6 +44,12 @@ describe("forkServerLibrary", () => {
     const fresh = join(dir, "fresh");
     await Promise.all([1, 2, 3].map(() => forkServerLibrary(fresh)));
     expect(await readdir(fresh)).toHaveLength(1);
+  });
+
+  it("has a source without warnings", async () => {
+    const source = fileURLToPath(new URL("../../native/fork-server.c", import.meta.url));
+    const strict = ["-Wall", "-Wextra", "-Werror", "-Os", "-std=gnu17", "-fsyntax-only"];
+    await runTool(["musl-gcc", ...strict, source], { timeoutMs: 10_000 });
   });
 
   it("leaves nothing when it is aborted", async () => {

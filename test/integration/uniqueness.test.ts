@@ -164,9 +164,14 @@ test("files of any size come into a guest whole, also over one that was replaced
   expect((await printed(agent, "cat", "/etc/hosts")).toString()).toBe("127.0.0.1 localhost\n");
 });
 
-test("a clone wakes without a link, before anything could be said to it", async () => {
+test("a clone wakes plugged into nothing, and what it sends goes nowhere", async () => {
   await using lab = await loadLabSubstrate();
   await using launched = await lab.launch();
-  const [carrier] = await launched.clone.guest.helper.request([{ name: "carrier", value: "eth0,0" }], OPTIONS);
-  expect(carrier).toBe("eth0,0");
+  const command = { "command-line": "info network" };
+  const ports = await launched.clone.instance.qmp.execute<string>("human-monitor-command", command);
+  // One hub, with the NIC's port and the one that leads nowhere: no network.
+  expect(ports).toMatch(/hub 0/);
+  expect(ports).toMatch(/sink0/);
+  expect(ports).toMatch(/netdev0.*net0/s);
+  expect(ports).not.toMatch(/socket|tap|user/);
 });

@@ -63,14 +63,13 @@ describe("activate", () => {
     expect(second?.state).toBe("running");
   });
 
-  it("keeps the link down until the identity is verified, and up only on a fabric", async () => {
+  it("is plugged into nothing until the identity is verified, and then only into a fabric", async () => {
     await using fake = await openFakePool();
     await fake.pool.activate(1, SPEC);
     await fake.pool.activate(1, { ...SPEC, network: { fabric: "mcast" } });
     const [alone, joined] = fake.qemu.vms.map(({ steps }) => steps);
-    expect(alone).not.toContain("link");
-    expect(joined?.indexOf("link")).toBeGreaterThan(joined?.indexOf("rx-filter") ?? 99);
-    expect(joined?.indexOf("carrier")).toBeGreaterThan(joined?.indexOf("link") ?? 99);
+    expect(alone).not.toContain("plug");
+    expect(joined?.indexOf("plug")).toBeGreaterThan(joined?.indexOf("rx-filter") ?? 99);
   });
 
   it("joins VMs of one subnet on one multicast group, and those of another on another", async () => {

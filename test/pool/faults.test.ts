@@ -50,8 +50,7 @@ describe("a fault in one of three VMs leaves none", () => {
     ["the monitor shows another MAC", { rxFilterMac: "52:54:00:12:34:56" }, "IDENTITY_UNVERIFIED", "MAC"],
     ["QEMU ends while it is verified", { at: { "rx-filter": "die" } }, "QEMU_EXITED"],
     ["the fabric cannot be joined", { at: { join: "fail" } }, "QMP_COMMAND_FAILED"],
-    ["the link cannot be raised", { at: { link: "fail" } }, "QMP_COMMAND_FAILED"],
-    ["the guest never sees its link", { lies: { carrier: "eth0,0" } }, "IDENTITY_UNVERIFIED", "link"],
+    ["it cannot be plugged in", { at: { plug: "fail" } }, "QMP_COMMAND_FAILED"],
   ])("%s", async (_, script, code, says = "") => {
     await using fake = await openFakePool();
     fake.qemu.script = (vm) => (vm === 1 ? script : {});
@@ -105,7 +104,7 @@ describe("a VM that hangs is given up on", () => {
     ["personalise", SPEC, 15_000, "TIMEOUT"],
     ["agent", { ...SPEC, channel: "agent" }, 15_000, "GUEST_AGENT_TIMEOUT"],
     ["rx-filter", SPEC, 10_000, "TIMEOUT"],
-    ["carrier", JOINED, 10_000, "TIMEOUT"],
+    ["plug", JOINED, 10_000, "TIMEOUT"],
   ])("at %s of %j, after %d ms with %s", async (step, spec, timeoutMs, code) => {
     await using fake = await openFakePool();
     fake.qemu.script = (vm) => (vm === 0 ? { at: { [step]: "hold" } } : {});
@@ -129,8 +128,7 @@ const HOLDS: readonly FakeStep[] = [
   "personalise",
   "rx-filter",
   "join",
-  "link",
-  "carrier",
+  "plug",
 ];
 
 describe("an abort leaves nothing", () => {

@@ -58,12 +58,6 @@ describe("buildSubstrate", () => {
     await loaded.requireUntouched();
   });
 
-  it("takes the link down before it saves", async () => {
-    await build();
-    const [vm] = host.qemu.vms;
-    expect(vm?.steps.indexOf("link")).toBeLessThan(vm?.steps.indexOf("migrate") ?? -1);
-  });
-
   it("makes a new version only when something that it is made of has changed", async () => {
     await build();
     expect((await build()).reused).toBe(true);
@@ -78,7 +72,6 @@ describe("buildSubstrate", () => {
     ["QEMU does not start", { at: { start: "die" } }, "QEMU_EXITED", /start/],
     ["QEMU ends while the guest boots", { at: { agent: "die" } }, "QEMU_EXITED", /build/],
     ["the state cannot be saved", { at: { migrate: "fail" } }, "BUILD_FAILED", /fake console: ready/],
-    ["the link cannot be taken down", { at: { link: "fail" } }, "BUILD_FAILED", /console/],
   ])("leaves nothing when %s", async (_, script, code, message) => {
     host.qemu.script = () => script;
     await expect(build()).rejects.toMatchObject({ code, message: expect.stringMatching(message) });

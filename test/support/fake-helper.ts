@@ -21,14 +21,16 @@ export class FakeHelper {
   mac = "52:54:00:12:34:56";
   /** By family and scope: what `ipv4`, `ipv6 link` and `ipv6 global` answer after the interface's name. */
   readonly addresses = new Map<string, string>();
-  linkUp = false;
   readonly files: Map<string, Buffer>;
   readonly modes = new Map<string, string>();
   readonly received: string[] = [];
-  readonly #script: Pick<FakeScript, "lies" | "clockOffsetMs">;
+  readonly #script: Pick<FakeScript, "lies" | "clockOffsetMs" | "pausesMs" | "refuses">;
   #clockDriftMs = 0;
 
-  constructor(files = new Map<string, Buffer>(), script: Pick<FakeScript, "lies" | "clockOffsetMs"> = {}) {
+  constructor(
+    files = new Map<string, Buffer>(),
+    script: Pick<FakeScript, "lies" | "clockOffsetMs" | "pausesMs" | "refuses"> = {},
+  ) {
     this.files = files;
     this.#script = script;
   }
@@ -46,6 +48,7 @@ export class FakeHelper {
       const name = equals < 0 ? operation : operation.slice(0, equals);
       try {
         if (equals < 0) throw new Refusal(ENOSYS);
+        if (!line.includes(" mac=") && this.#script.refuses?.includes(name)) throw new Refusal(ENOENT);
         answers.push(`${name}=${this.#lie(name) ?? this.#run(name, operation.slice(equals + 1))}`);
       } catch (error) {
         return `${id} error ${name} ${error instanceof Refusal ? error.errno : EINVAL}\n`;
@@ -79,8 +82,6 @@ export class FakeHelper {
         const link = second === "link" || second.startsWith("fe80");
         return this.#address(first, link ? "link" : "global", /^(link|global|none)$/.test(second) ? "" : second, third);
       }
-      case "carrier":
-        return `${first},${this.linkUp ? 1 : 0}`;
       case "entropy": {
         const { length } = Buffer.from(value, "base64");
         if (length < 32) throw new Refusal(EINVAL);
@@ -121,12 +122,22 @@ export class FakeHelper {
     return `${nic}${this.addresses.get(kind) ?? ""}`;
   }
 
+  /** What the guest takes for the time, milliseconds since 1970. */
+  get clockMs(): number {
+    return Date.now() + this.#clockDriftMs + (this.#script.clockOffsetMs ?? 0);
+  }
+
+  /** A guest's clock stands still while it is paused. */
+  wasPaused(): void {
+    this.#clockDriftMs -= this.#script.pausesMs ?? 0;
+  }
+
   #clock(value: string): string {
     if (value !== "") {
       const [seconds = "0", nanoseconds = "0"] = value.split(".");
       this.#clockDriftMs = Number(seconds) * 1000 + Number(nanoseconds) / 1_000_000 - Date.now();
     }
-    const now = Date.now() + this.#clockDriftMs + (this.#script.clockOffsetMs ?? 0);
+    const now = this.clockMs;
     return `${Math.floor(now / 1000)}.${String(Math.floor(now % 1000) * 1_000_000).padStart(9, "0")}`;
   }
 }

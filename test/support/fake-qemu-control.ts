@@ -20,7 +20,10 @@ export class FakeVm {
   readonly steps: FakeStep[] = [];
   /** The arguments of each `netdev_add`. */
   readonly networks: Readonly<Record<string, unknown>>[] = [];
+  /** What its helper was asked that concerns its identity. */
+  readonly requests: string[] = [];
   readonly #socket: Socket;
+  #onFollows: (() => void) | undefined;
 
   constructor(pid: number, argv: readonly string[], socket: Socket) {
     this.pid = pid;
@@ -31,6 +34,18 @@ export class FakeVm {
   /** Lets it go on from a step at which its script holds it. */
   pass(step: FakeStep): void {
     this.order({ pass: step });
+  }
+
+  /** Replaces its script; resolves when that is in force. */
+  async follow(script: FakeScript): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onFollows = resolve;
+    this.order({ script });
+    await promise;
+  }
+
+  follows(): void {
+    this.#onFollows?.();
   }
 
   order(order: FakeOrder): void {
@@ -103,8 +118,11 @@ export class FakeQemu implements AsyncDisposable {
           vm = new FakeVm(report.pid, report.argv, socket);
           const index = this.vms.push(vm) - 1;
           vm.order({ script: this.script(index) });
+        } else if ("follows" in report) {
+          vm?.follows();
         } else if (vm !== undefined) {
-          if (report.step === "join") vm.networks.push(report.args ?? {});
+          if (report.step === "join" || report.step === "plug") vm.networks.push(report.args ?? {});
+          if (report.step === "personalise") vm.requests.push(String(report.args?.request));
           this.#arrived(vm, report.step);
         }
       })

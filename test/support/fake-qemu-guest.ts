@@ -28,12 +28,14 @@ export class FakeGuest {
     Object.assign(this.helper, { files: this.agent.files });
   }
 
-  #run(argv: readonly string[], stdin: Buffer): Record<string, unknown> {
+  #run(argv: readonly string[], stdin: Buffer, env: readonly string[]): Record<string, unknown> {
     const [program = "", ...args] = argv;
-    const ended = (output = "", exitcode = 0) => ({
+    const base64 = (text: string) => Buffer.from(text).toString("base64");
+    const ended = (output = "", exitcode = 0, complaint = "") => ({
       exited: true,
       exitcode,
-      "out-data": Buffer.from(output).toString("base64"),
+      "out-data": base64(output),
+      "err-data": base64(complaint),
     });
     switch (program) {
       case "false":
@@ -46,6 +48,16 @@ export class FakeGuest {
         return ended(`${this.helper.hostname}\n`);
       case "cat":
         return ended(args[0] === undefined ? stdin.toString() : this.agent.files.get(args[0])?.toString());
+      case "complain":
+        return ended("half a result\n", 3, "no such match\n");
+      case "env":
+        return ended(`${env.join("\n")}\n`);
+      case "date":
+        return ended(`${this.helper.clockMs}\n`);
+      case "stat": // -c %a PATH
+        return ended(`${this.helper.modes.get(args.at(-1) ?? "") ?? "?"}\n`);
+      case "helper-log":
+        return ended(`${this.helper.received.join("\n")}\n`);
       case "sleep":
         return { exited: false };
       case "find":
@@ -72,7 +84,8 @@ export class FakeGuest {
         const argv = [String(args.path), ...(Array.isArray(args.arg) ? args.arg.map(String) : [])];
         const input = typeof args["input-data"] === "string" ? args["input-data"] : "";
         const pid = this.#nextPid++;
-        this.#processes.set(pid, this.#run(argv, Buffer.from(input, "base64")));
+        const env = Array.isArray(args.env) ? args.env.map(String) : [];
+        this.#processes.set(pid, this.#run(argv, Buffer.from(input, "base64"), env));
         return { pid };
       },
       "guest-exec-status": (args: FakeArguments) => {

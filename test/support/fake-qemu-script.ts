@@ -12,16 +12,16 @@ const FAKE_STEPS = [
   "cont",
   /** `cont` was answered: the guest runs. */
   "running",
+  /** `stop` was received, and not answered yet. */
+  "stop",
   /** A request that sets the MAC address reached the helper. */
   "personalise",
   /** `query-rx-filter` was received. */
   "rx-filter",
-  /** `netdev_add` was received. */
+  /** `netdev_add` of the network was received. */
   "join",
-  /** `set_link` was received. */
-  "link",
-  /** A request that asks for the carrier reached the helper. */
-  "carrier",
+  /** `netdev_add` of what plugs the VM into it was received. */
+  "plug",
   /** Any line reached the guest agent. */
   "agent",
   /** `migrate` was received. */
@@ -39,23 +39,27 @@ type FakeAction = "hold" | "die" | "fail" | "hang-up";
 export interface FakeScript {
   readonly at?: Readonly<Partial<Record<FakeStep, FakeAction>>>;
   /** What the guest's helper says instead of the truth. */
-  readonly lies?: Readonly<
-    Partial<Record<"hostname" | "mac" | "ipv4" | "ipv6" | "entropy" | "clock" | "carrier", string>>
-  >;
+  readonly lies?: Readonly<Partial<Record<"hostname" | "mac" | "ipv4" | "ipv6" | "entropy" | "clock", string>>>;
   /** How far the guest's clock is off, whatever it is set to. */
   readonly clockOffsetMs?: number;
   /** The MAC address that the monitor shows instead of the one that the guest programmed. */
   readonly rxFilterMac?: string;
+  /** Operations that the guest's helper cannot do, once it was given its identity. */
+  readonly refuses?: readonly string[];
   readonly ignoreSigterm?: boolean;
+  /** How much later it is for everybody else whenever the guest runs again, as if its pauses had been that long. */
+  readonly pausesMs?: number;
 }
 
 /** From a fake VM to its test. */
 export type FakeReport =
+  /** It does wrong from here on what it was last told to. */
+  | { readonly follows: true }
   | { readonly pid: number; readonly argv: readonly string[] }
   | {
       readonly step: FakeStep;
       /** The arguments of the command that is this step, where a test may want them. */
       readonly args?: Readonly<Record<string, unknown>>;
     };
-/** From a test to its fake VM: first the script, then leave to pass a held step. */
+/** From a test to its fake VM: a script, also in place of an earlier one, and leave to pass a held step. */
 export type FakeOrder = { readonly script: FakeScript } | { readonly pass: FakeStep };

@@ -28,6 +28,7 @@ function quit(message: string): never {
 
 /** The test at the other end. */
 class Control {
+  /** One object for all who look at it, whatever it says. */
   readonly script: FakeScript;
   readonly #socket: Socket;
   readonly #held = new Map<FakeStep, () => void>();
@@ -46,6 +47,7 @@ class Control {
     createInterface(socket).on("line", (line) => {
       const order: FakeOrder = JSON.parse(line);
       if ("pass" in order) control?.pass(order.pass);
+      else if (control !== undefined) control.follow(order.script);
       else {
         control = new Control(socket, order.script);
         resolve(control);
@@ -53,6 +55,12 @@ class Control {
     });
     socket.write(`${JSON.stringify({ pid: process.pid, argv } satisfies FakeReport)}\n`);
     return promise;
+  }
+
+  follow(script: FakeScript): void {
+    for (const name of Object.keys(this.script)) Reflect.deleteProperty(this.script, name);
+    Object.assign(this.script, script);
+    this.#socket.write(`${JSON.stringify({ follows: true } satisfies FakeReport)}\n`);
   }
 
   pass(step: FakeStep): void {
@@ -125,14 +133,13 @@ class Machine {
   readonly #control: Control;
   readonly #guest: FakeGuest;
   readonly #qmp: FakeQmp;
-  readonly #hasRun = Promise.withResolvers<void>();
+  #runs = Promise.withResolvers<void>();
   #status: string;
   #migrated = "none";
 
   constructor(control: Control, incoming: boolean) {
     this.#control = control;
     this.#guest = new FakeGuest(control.script);
-    this.#guest.helper.linkUp = !incoming;
     this.#status = incoming ? "inmigrate" : "running";
     const greet = (peer: FakePeer) => void this.#control.reach("greeting").then(() => peer.send(GREETING));
     this.#qmp = new FakeQmp({ greet, commands: this.#commands, oneAtATime: true });
@@ -147,15 +154,16 @@ class Machine {
   }
 
   #run(): void {
+    if (this.#status === "paused" && this.#qmp.received.includes("stop")) this.#guest.helper.wasPaused();
     this.#status = "running";
     this.#qmp.running = true;
-    this.#hasRun.resolve();
+    this.#runs.resolve();
   }
 
   /** A guest that does not run reads nothing: lines wait in its port. */
   readonly #agent: FakeProtocol = (peer) => {
     const conversation = this.#guest.agent.protocol(peer);
-    let last = this.#hasRun.promise;
+    let last: Promise<unknown> = Promise.resolve();
     return {
       onLine: (line) => {
         if (this.#control.script.at?.agent === "hang-up") {
@@ -163,20 +171,24 @@ class Machine {
           setTimeout(() => quit("the script ends me after hanging up"), HANG_UP_MS);
           return;
         }
-        last = last.then(() => this.#control.reach("agent")).then(() => conversation.onLine(line));
+        last = last
+          .then(() => this.#runs.promise)
+          .then(() => this.#control.reach("agent"))
+          .then(() => this.#runs.promise)
+          .then(() => conversation.onLine(line));
       },
     };
   };
 
   readonly #helper: FakeProtocol = (peer) => {
-    let last = this.#hasRun.promise;
+    let last: Promise<unknown> = Promise.resolve();
     return {
       onLine: (bytes) => {
         const line = bytes.toString("latin1");
         last = last.then(async () => {
+          await this.#runs.promise;
           try {
-            if (line.includes(" mac=")) await this.#control.reach("personalise");
-            if (line.includes(" carrier=")) await this.#control.reach("carrier");
+            if (line.includes(" mac=")) await this.#control.reach("personalise", { request: line });
             peer.send(this.#guest.helper.serve(line));
           } catch {
             peer.send(`${line.split(" ")[0]} error mac 5\n`);
@@ -211,6 +223,7 @@ class Machine {
         status: this.#status,
       }),
       "migrate-set-capabilities": () => ({}),
+      "migrate-set-parameters": () => ({}),
       "migrate-incoming": async ({ uri }) => {
         await this.#control.reach("incoming");
         void this.#load(Number(String(uri).slice("fd:".length)));
@@ -222,17 +235,14 @@ class Machine {
         setImmediate(() => void this.#control.reach("running"));
         return {};
       },
-      stop: () => {
+      stop: async () => {
+        await this.#control.reach("stop");
         this.#status = "paused";
+        this.#runs = Promise.withResolvers<void>();
         return {};
       },
       netdev_add: async (args) => {
-        await this.#control.reach("join", args);
-        return {};
-      },
-      set_link: async ({ up }) => {
-        await this.#control.reach("link");
-        helper.linkUp = up === true;
+        await this.#control.reach(args.type === "hubport" ? "plug" : "join", args);
         return {};
       },
       "query-rx-filter": async ({ name }) => {

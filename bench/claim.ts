@@ -1,68 +1,96 @@
-import { type ActivateSpec, PHASES, Pool, type Vm } from "vm-substrate";
-import { describeMachine, markdownTable, writeResults } from "./results.ts";
-import { type Summary, summarize } from "./statistics.ts";
+import type { ActivateSpec, Pool } from "vm-substrate";
+import { claimsUnderLoad, type LoadOptions, loadReport } from "./claim-load.ts";
+import { type Context, check, emptyDock, fillDock, MIB, openPool, progress, release, SPEC } from "./context.ts";
+import { conditions, describeMachine, phaseTable, summaryTable, writeResults } from "./results.ts";
+import { measure, type Sample, summarizeSamples } from "./samples.ts";
 
-const SUBSTRATE = "mini";
 const DOCK_DEPTH = 8;
-const MIB = 1024 * 1024;
 
-const KINDS = ["primed", "restored", "empty dock"] as const;
-type Kind = (typeof KINDS)[number];
+interface Kind {
+  readonly name: string;
+  /** What waits in the dock, if anything does. */
+  readonly dock?: "primed" | "restored";
+  readonly spec: ActivateSpec;
+  readonly claims: "primed" | "other";
+}
 
-/** Claims from a dock of primed and of restored clones, and activation with nothing docked; one VM at a time. */
-export async function benchClaim(claims: number): Promise<void> {
-  await using pool = await Pool.open();
-  const substrate = await pool.build({ recipe: SUBSTRATE, onProgress: ({ message }) => console.error(message) });
-  const spec: ActivateSpec = { substrate: SUBSTRATE, network: { fabric: "mcast", subnet: "10.77.0.0/24" } };
-  const totals = {} as Record<Kind, Summary>;
-  const phases = {} as Record<Kind, Record<string, number>>;
-  const dockedMiB = {} as Record<Kind, number>;
+const KINDS: readonly Kind[] = [
+  { name: "primed", dock: "primed", spec: SPEC, claims: "primed" },
+  { name: "on the fly", dock: "primed", spec: { ...SPEC, hostname: "other-{index}" }, claims: "other" },
+  { name: "restored", dock: "restored", spec: SPEC, claims: "other" },
+  { name: "empty dock", spec: SPEC, claims: "other" },
+  { name: "empty dock, agent", spec: { ...SPEC, channel: "agent" }, claims: "other" },
+];
 
-  for (const kind of KINDS) {
-    const depth = kind === "empty dock" ? 0 : DOCK_DEPTH;
-    await pool.dock(SUBSTRATE, { min: depth, primed: kind === "primed" });
-    const samples: Vm["timings"][] = [];
-    for (let i = 0; i < claims; i++) {
-      // The dock is full and at rest before each claim: the refill's own load is not what is measured here.
-      await pool.docked(SUBSTRATE, { count: depth });
-      await using vm = (await pool.activate(1, spec))[0] as Vm;
-      samples.push(vm.timings);
-      dockedMiB[kind] = (await vm.memory()).privateBytes / MIB;
-    }
-    totals[kind] = summarize(samples.map((timings) => timings.totalMs));
-    phases[kind] = Object.fromEntries(
-      PHASES.map((phase) => [phase, summarize(samples.map((one) => one.phasesMs[phase])).p50]),
-    );
-    console.error(`${kind}: p50 ${totals[kind].p50.toFixed(1)} ms`);
-  }
+export interface ClaimOptions extends LoadOptions {
+  readonly primedClaims: number;
+  readonly otherClaims: number;
+}
+
+/** Claims one at a time from a dock that is full and at rest, without a dock, many at once, and while a dock is filled. */
+export async function benchClaim(options: ClaimOptions, context: Context): Promise<void> {
   const machine = await describeMachine();
+  const { pool, substrate } = await openPool(context);
+  await using _closing = pool;
+  const kinds = new Map<string, Awaited<ReturnType<typeof claimsOf>>>();
+  for (const kind of KINDS) {
+    const count = kind.claims === "primed" ? options.primedClaims : options.otherClaims;
+    kinds.set(kind.name, await claimsOf(kind, count, pool, context));
+  }
+  const load = await claimsUnderLoad(pool, options, context);
+
+  const summaries = Object.fromEntries([...kinds].map(([name, { summary }]) => [name, summary]));
+  const privateMiB = Object.fromEntries([...kinds].map(([name, kind]) => [name, kind.privateMiB]));
+  const pick = (of: "wallMs" | "cpuMs") =>
+    Object.fromEntries(Object.entries(summaries).map(([name, one]) => [name, one[of]]));
   await writeResults(
     "claim",
-    { date: new Date().toISOString(), machine, substrate, totalMs: totals, phasesMs: phases, privateMiB: dockedMiB },
-    `# Claims from the dock
+    { date: new Date().toISOString(), machine, substrate, options, claims: summaries, privateMiB, load },
+    `# Claims
 
-${machine.cpu}, ${machine.processors} processors, ${machine.memoryGiB} GiB, Linux ${machine.kernel}, Node ${machine.node};
-QEMU ${substrate.qemu}, ${substrate.accelerator}; substrate ${substrate.name} ${substrate.version}. A dock of ${DOCK_DEPTH}, full before each claim.
+${conditions(machine, substrate)}
 
-From the call to a verified VM with the identity that was asked for, the right clock, and its link up. Milliseconds.
+## One at a time
 
-${markdownTable(
-  ["", "n", "p50", "p95", "p99", "min", "max"],
-  KINDS.map((kind) => {
-    const { n, p50, p95, p99, min, max } = totals[kind];
-    return [kind, n, p50, p95, p99, min, max];
-  }),
-)}
+A dock of ${DOCK_DEPTH}, full and at rest before each claim; one VM at a time, released after. Fabric \`mcast\`. Milliseconds around the
+caller's \`await pool.activate(1, ...)\`: to a verified VM with the identity that was asked for, the right clock, plugged in.
+\`primed\`: the claim matches the dock's template. \`on the fly\`: the same clones, another hostname pattern. \`agent\`: a guest with
+qemu-guest-agent only; docked clones are not used for it, so that there is no such claim from a dock.
 
-Median of each phase:
+${summaryTable(pick("wallMs"), "empty dock")}
 
-${markdownTable(
-  ["phase", ...KINDS],
-  PHASES.map((phase) => [phase, ...KINDS.map((kind) => phases[kind][phase] ?? 0)]),
-)}
+${phaseTable(summaries)}
 
-Private memory of a VM right after its claim, QEMU included, MiB: ${KINDS.map((kind) => `${kind} ${dockedMiB[kind].toFixed(1)}`).join(", ")}.
-`,
+\`handOver\` is what the phases do not have: from the VM being ready to the caller having it, the commit of the hand-over included.
+
+Processor time of the Node process for each claim, milliseconds (QEMU's and the guest's are not in it):
+
+${summaryTable(pick("cpuMs"))}
+
+Private memory of a VM right after its claim, QEMU included, MiB: ${Object.entries(privateMiB)
+      .map(([name, mib]) => `${name} ${mib.toFixed(1)}`)
+      .join(", ")}.
+
+${loadReport(load, options)}`,
   );
-  console.error("written: bench/results/claim.json and claim.md");
+}
+
+async function claimsOf({ name, dock, spec }: Kind, count: number, pool: Pool, context: Context) {
+  const { signal } = context;
+  if (dock === undefined) await emptyDock(pool, context);
+  const samples: Sample[] = [];
+  let privateMiB = 0;
+  for (let i = 0; i < count; i++) {
+    // The dock is full and at rest before each claim: the refill's own load is not what is measured here.
+    if (dock !== undefined) await fillDock(pool, DOCK_DEPTH, dock === "primed", context);
+    const { vm, sample } = await measure(() => pool.activate(1, spec, { signal }));
+    samples.push(sample);
+    check(vm.origin === (dock === undefined ? "cloned" : "docked"), `${name}: the VM is ${vm.origin}`);
+    privateMiB = (await vm.memory()).privateBytes / MIB;
+    await release([vm]);
+  }
+  await emptyDock(pool, context);
+  const summary = summarizeSamples(samples);
+  progress(`${name}: n ${count}, p50 ${summary.wallMs.p50.toFixed(1)} ms, p99 ${summary.wallMs.p99.toFixed(1)} ms`);
+  return { summary, privateMiB };
 }

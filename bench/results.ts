@@ -1,6 +1,9 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { availableParallelism, totalmem } from "node:os";
+import { availableParallelism, loadavg, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
+import type { SubstrateInfo } from "vm-substrate";
+import { ROWS, type SampleSummary } from "./samples.ts";
+import type { Summary } from "./statistics.ts";
 
 export interface Machine {
   readonly cpu: string;
@@ -8,6 +11,8 @@ export interface Machine {
   readonly memoryGiB: number;
   readonly node: string;
   readonly kernel: string;
+  /** Of the last minute, when it was described: above 0.5 before a run, it was not idle. */
+  readonly loadAverage: number;
 }
 
 export async function describeMachine(): Promise<Machine> {
@@ -18,7 +23,16 @@ export async function describeMachine(): Promise<Machine> {
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     node: process.versions.node,
     kernel: (await readFile("/proc/sys/kernel/osrelease", "utf8")).trim(),
+    loadAverage: loadavg()[0] ?? 0,
   };
+}
+
+/** The conditions that every report begins with. `machine` is described before the run. */
+export function conditions(machine: Machine, substrate: SubstrateInfo): string {
+  const mib = (bytes: number) => Math.round(bytes / 1024 / 1024);
+  return `${machine.cpu}, ${machine.processors} processors, ${machine.memoryGiB} GiB, Linux ${machine.kernel}, Node ${machine.node}, load
+average ${machine.loadAverage.toFixed(1)} before the run; QEMU ${substrate.qemu}, ${substrate.accelerator}; substrate ${substrate.name} ${substrate.version},
+${mib(substrate.memory.assignedBytes)} MiB assigned, ${mib(substrate.memory.residentBytes)} MiB in its RAM file.`;
 }
 
 /** Writes bench/results/NAME.json and NAME.md. */
@@ -27,6 +41,13 @@ export async function writeResults(name: string, json: unknown, markdown: string
   await mkdir(dir, { recursive: true });
   await writeFile(`${dir}${name}.json`, `${JSON.stringify(json, round, 2)}\n`);
   await writeFile(`${dir}${name}.md`, markdown);
+  console.error(`written: bench/results/${name}.json and ${name}.md`);
+}
+
+/** Writes docs/NAME.svg. */
+export async function writeChart(name: string, svg: string): Promise<void> {
+  await writeFile(fileURLToPath(new URL(`../docs/${name}.svg`, import.meta.url)), svg);
+  console.error(`written: docs/${name}.svg`);
 }
 
 function round(_key: string, value: unknown): unknown {
@@ -40,4 +61,28 @@ export function markdownTable(header: readonly string[], rows: readonly (readonl
 
 function cell(value: string | number): string {
   return typeof value === "number" ? String(Math.round(value * 10) / 10) : value;
+}
+
+/** One row a summary; with `base`, also how many times less its median is than that one's. */
+export function summaryTable(rows: Readonly<Record<string, Summary>>, base?: string): string {
+  const of = base === undefined ? undefined : rows[base];
+  const header = ["", "n", "p50", "p95", "p99", "min", "max", ...(of === undefined ? [] : [`${base} / this`])];
+  const line = ([name, { n, p50, p95, p99, min, max }]: [string, Summary]) => [
+    name,
+    n,
+    p50,
+    p95,
+    p99,
+    min,
+    max,
+    ...(of === undefined ? [] : [(of.p50 / p50).toFixed(1)]),
+  ];
+  return markdownTable(header, Object.entries(rows).map(line));
+}
+
+/** Medians, a column a kind. */
+export function phaseTable(kinds: Readonly<Record<string, SampleSummary>>): string {
+  const names = Object.keys(kinds);
+  const rows = ROWS.map((row) => [row, ...names.map((kind) => kinds[kind]?.phasesMs[row]?.p50 ?? 0)]);
+  return markdownTable(["phase, p50", ...names], rows);
 }

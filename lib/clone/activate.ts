@@ -86,10 +86,11 @@ export async function makePersonal(
     options.isPaused && wake(clone, failpoint, signal),
     identify(guest.helper, plan.identity, profile, within),
     openFabric(instance.qmp, plan.fabric, signal),
+    options.hasIdentity && verifyFromOutside(instance, plan.identity, signal),
   ]);
   failpoint("claim.personalised");
   clock.mark("personalise");
-  await verifyFromOutside(instance, plan.identity, signal);
+  if (!options.hasIdentity) await verifyFromOutside(instance, plan.identity, signal);
   if (profile.identity.vmGenerationId) await verifyGeneration(instance, plan.uuid, signal);
   failpoint("claim.verified");
   clock.mark("verify");

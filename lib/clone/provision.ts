@@ -1,4 +1,4 @@
-import { VmSubstrateError } from "../core/index.ts";
+import { isVmSubstrateError, VmSubstrateError } from "../core/index.ts";
 import { type GuestFile, type IdentityProfile, writeFiles } from "../netcfg/index.ts";
 import { guestExec } from "../qmp/index.ts";
 import type { Clone } from "./clone.ts";
@@ -37,7 +37,13 @@ export async function runFirst(clone: Clone, { run, env }: Provision, signal: Ab
   if (run === undefined) return;
   const { argv, timeoutMs } = run;
   const withEnv = Object.keys(env).length === 0 ? {} : { env };
-  const result = await guestExec(await clone.guest.agent(), argv, { timeoutMs, signal, ...withEnv });
+  const agent = await clone.guest.agent();
+  const result = await guestExec(agent, argv, { timeoutMs, signal, ...withEnv }).catch((cause: unknown) => {
+    if (!isVmSubstrateError(cause, "GUEST_EXEC_TIMEOUT") && !isVmSubstrateError(cause, "GUEST_COMMAND_FAILED"))
+      throw cause;
+    const message = `run: ${JSON.stringify(argv[0])} did not succeed in the new VM, which was destroyed: ${cause.message}`;
+    throw new VmSubstrateError("RUN_FAILED", message, { cause, details: { exitCode: null, stdout: "", stderr: "" } });
+  });
   if (result.exitCode === 0) return;
   const how = result.signal === null ? `status ${result.exitCode}` : `signal ${result.signal}`;
   const tail = (bytes: Uint8Array) => new TextDecoder().decode(bytes.subarray(-OUTPUT_TAIL_BYTES));

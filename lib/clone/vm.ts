@@ -1,4 +1,5 @@
 import {
+  type ErrorCode,
   type EventSource,
   Events,
   isVmSubstrateError,
@@ -30,6 +31,13 @@ import type { VmEvents, VmOrigin, VmState } from "./vm-state.ts";
 
 /** For `stop` and `cont`, and for the clock of a resumed guest. */
 const PAUSE_TIMEOUT_MS = 5000;
+/** A guest that does not answer, by whichever channel it was asked. */
+const UNANSWERED: ReadonlySet<ErrorCode> = new Set([
+  "TIMEOUT",
+  "GUEST_HELPER_FAILED",
+  "GUEST_AGENT_TIMEOUT",
+  "GUEST_AGENT_CLOSED",
+]);
 
 export interface ExecResult {
   /** Null when a signal ended the program. */
@@ -168,9 +176,17 @@ export class Vm implements AsyncDisposable {
     return this.#inTurn("park", async () => {
       if (this.#state === "parked") return;
       await this.#owner.parking();
-      this.#parts.failpoint("park.intended");
-      await this.#monitor("park", "stop");
-      this.#parts.failpoint("park.paused");
+      try {
+        this.#parts.failpoint("park.intended");
+        await this.#monitor("park", "stop");
+        this.#parts.failpoint("park.paused");
+      } catch (error) {
+        if (this.#isGone) throw this.#goneError("park", error);
+        await this.#owner.resuming();
+        await this.#monitor("park", "cont").catch(() => {});
+        throw error;
+      }
+      this.#requireAlive("park"); // it may be released while QEMU answers
       this.#state = "parked";
       this.#announce("parked");
     });
@@ -188,21 +204,24 @@ export class Vm implements AsyncDisposable {
       try {
         await this.#monitor("resume", "cont");
         this.#parts.failpoint("resume.running");
-        await this.mendClock();
+        await this.#mendClock();
         this.#parts.failpoint("resume.verified");
       } catch (error) {
         if (this.#isGone) throw this.#goneError("resume", error);
         await this.#owner.parking();
         await this.#monitor("resume", "stop").catch(() => {});
-        throw error;
+        throw isVmSubstrateError(error) && UNANSWERED.has(error.code)
+          ? this.#silentError("resume", "its guest", error)
+          : error;
       }
+      this.#requireAlive("resume");
       this.#state = "running";
       this.#announce("resumed");
     });
   }
 
   /** A guest that was paused is behind by that time. Sets its clock, and checks that it is who it was. */
-  async mendClock(): Promise<void> {
+  async #mendClock(): Promise<void> {
     const { identity, target } = this.#parts;
     const within = { timeoutMs: PAUSE_TIMEOUT_MS };
     const working = verifyResumed(this.#clone.guest.helper, identity, target, within);
@@ -220,7 +239,7 @@ export class Vm implements AsyncDisposable {
       if (this.#state === "parked" && running) await qmp.execute("stop", {}, { timeoutMs });
       if (this.#state === "running" && !running) {
         await qmp.execute("cont", {}, { timeoutMs });
-        await this.mendClock();
+        await this.#mendClock();
       }
     } catch (cause) {
       if (this.#isGone) return;
@@ -249,7 +268,7 @@ export class Vm implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.release();
+    if (this.#state !== "detached") await this.release();
   }
 
   /** Leaves the VM to the next owner of its state directory; this handle of it is of no more use. */
@@ -266,6 +285,7 @@ export class Vm implements AsyncDisposable {
    */
   async heartbeat(timeoutMs: number): Promise<void> {
     if (this.#isGone) return;
+    const asked = this.#state;
     try {
       const { instance, guest } = this.#clone;
       const beating = withDeadline({ what: "heartbeat", timeoutMs, timeoutCode: "VM_UNRESPONSIVE" }, async (signal) => {
@@ -276,6 +296,7 @@ export class Vm implements AsyncDisposable {
       if (!this.#responsive) this.#setResponsive();
     } catch (cause) {
       if (this.#isGone || isVmSubstrateError(cause, "QEMU_EXITED")) return;
+      if (this.#state !== asked) return; // parked meanwhile: such a guest does not answer
       const message = `VM ${this.hostname} (${this.id}) gave no sign of life within ${timeoutMs} ms`;
       this.#setUnresponsive(new VmSubstrateError("VM_UNRESPONSIVE", message, { cause, details: { id: this.id } }));
     }
@@ -337,8 +358,7 @@ export class Vm implements AsyncDisposable {
       await instance.process.guard(what, instance.qmp.execute(command, {}, { timeoutMs: PAUSE_TIMEOUT_MS }));
     } catch (cause) {
       if (this.#isGone || isVmSubstrateError(cause, "QEMU_EXITED")) throw this.#goneError(what, cause);
-      const message = `${what}: QEMU of VM ${this.hostname} (${this.id}) does not answer`;
-      throw new VmSubstrateError("VM_UNRESPONSIVE", message, { cause, details: { id: this.id } });
+      throw this.#silentError(what, "QEMU", cause);
     }
   }
 
@@ -356,6 +376,11 @@ export class Vm implements AsyncDisposable {
       if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw this.#goneError(what, error);
       throw error;
     }
+  }
+
+  #silentError(what: string, who: string, cause: unknown): VmSubstrateError {
+    const message = `${what} of VM ${this.hostname} (${this.id}): ${who} does not answer: ${messageOf(cause)}`;
+    return new VmSubstrateError("VM_UNRESPONSIVE", message, { cause, details: { id: this.id } });
   }
 
   get #isGone(): boolean {

@@ -1,6 +1,6 @@
 import type { ActivateOptions, ClonePlan, OnFailpoint, Provision, Timings, Vm } from "../clone/index.ts";
 import { isVmSubstrateError, messageOf, throwIfAborted, VmSubstrateError } from "../core/index.ts";
-import { bootId, monotonicMs, requireDescriptors } from "../host/index.ts";
+import { monotonicMs, requireDescriptors } from "../host/index.ts";
 import type { Fabric, Fabrics, LeaseBook } from "../netcfg/index.ts";
 import { publicIdentity } from "../netcfg/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
@@ -47,6 +47,8 @@ export interface ActivationDependencies {
   readonly line: WaitingLine;
   readonly requests: Requests;
   readonly owners: VmOwners;
+  /** Of this machine. */
+  readonly bootId: string;
   /** Ids that something of this process works with. */
   readonly working: Set<string>;
   readonly unsettled: Unsettled;
@@ -59,6 +61,9 @@ export interface ActivationDependencies {
 
 /** What became of each VM of a call, in order. */
 export type Outcome = { readonly vm: Vm } | { readonly error: VmSubstrateError };
+
+/** For calls that launch nothing. */
+const NO_ROOM: Disposable = { [Symbol.dispose]: () => {} };
 
 /** Makes VMs: admission, claim, intent, the work, hand-over; and takes everything back that does not get that far. */
 export class Activations {
@@ -76,17 +81,23 @@ export class Activations {
     const { line, fabrics, working } = this.#deps;
     const substrate = await this.#deps.substrate(call.substrateName);
     throwIfAborted(call.signal, call.what);
+    requireKeysFile(call, substrate);
     const onPosition = (position: number) => this.#deps.onWaiting(call, position);
     using joined = await fabrics.join(call.template.fabric, call.template.network);
     const attempt = () => this.#claimSettled(call, substrate, joined.fabric);
-    const { claim, room } = await line.run(attempt, { ...call, onPosition });
+    const { claim, room } = await line.run(attempt, {
+      ...call,
+      onPosition,
+      needsRoom: () => this.#toLaunch(call, substrate) > 0,
+    });
     using _ = room;
     const ids = claim.plans.map(({ id }) => id);
     for (const id of ids) working.add(id);
     try {
       const plannedAt = performance.now();
-      await this.#intend(call, claim, substrate);
-      return await this.#work(call, claim, substrate, plannedAt);
+      const records = this.#claiming(call, claim, substrate);
+      await this.#intend(call, claim, records);
+      return await this.#work(call, claim, substrate, { plannedAt, records });
     } finally {
       for (const id of ids) working.delete(id);
     }
@@ -116,13 +127,14 @@ export class Activations {
     substrate: LoadedSubstrate,
     fabric: Fabric,
   ): Promise<{ claim: Claim; room: Disposable }> {
-    const { docks, memory } = this.#deps;
-    // Docked clones have their memory already, and their descriptors.
-    const ready = call.fromDock ? (docks.of(substrate)?.ready.length ?? 0) : 0;
-    const launched = call.count - Math.min(call.count, ready);
+    const launched = this.#toLaunch(call, substrate);
     const purpose = `${call.what} of ${call.count} VMs`;
     if (launched > 0) await requireDescriptors(launched, purpose);
-    const room = launched > 0 ? await memory.reserve(launched, purpose) : { [Symbol.dispose]: () => {} };
+    const room = launched > 0 ? await this.#deps.memory.reserve(launched, purpose) : NO_ROOM;
+    if (this.#toLaunch(call, substrate) > launched) {
+      room[Symbol.dispose](); // others were faster at the dock
+      return this.#claim(call, substrate, fabric);
+    }
     try {
       return { claim: holdClaim({ ...call, substrate, fabric }, this.#deps), room };
     } catch (error) {
@@ -131,14 +143,19 @@ export class Activations {
     }
   }
 
-  /** From here on a later owner knows of every clone of the call. */
-  async #intend(call: ActivationCall, claim: Claim, substrate: LoadedSubstrate): Promise<void> {
-    const { ledger, requests, failpoint } = this.#deps;
-    const boot = await bootId();
-    const put = claim.plans.map((plan): VmRecord => {
+  /** Docked clones have their memory already, and their descriptors. */
+  #toLaunch({ count, fromDock }: ActivationCall, substrate: LoadedSubstrate): number {
+    const ready = fromDock ? (this.#deps.docks.of(substrate)?.ready.length ?? 0) : 0;
+    return count - Math.min(count, ready);
+  }
+
+  /** What a later owner is to know of the clones of a call that is under way. */
+  #claiming(call: ActivationCall, claim: Claim, substrate: LoadedSubstrate): VmRecord[] {
+    const { ledger, bootId } = this.#deps;
+    return claim.plans.map((plan) => {
       const known = ledger.get(plan.id);
       return {
-        ...(known ?? newRecord(plan, substrate, boot)),
+        ...(known ?? newRecord(plan, substrate, bootId)),
         phase: "claiming",
         channel: call.channel,
         origin: call.what === "coldBoot" ? "booted" : known === undefined ? "cloned" : "docked",
@@ -148,18 +165,32 @@ export class Activations {
         env: call.provision.env,
       };
     });
+  }
+
+  /** From here on a later owner knows of every clone of the call. */
+  async #intend(call: ActivationCall, claim: Claim, put: readonly VmRecord[]): Promise<void> {
+    const { ledger, requests, failpoint } = this.#deps;
     const ids = claim.plans.map(({ id }) => id);
     try {
       failpoint("claim.held");
-      await ledger.commit({ put, changes: [claim.hold], writes: requests.begun(call.idempotencyKey, ids) });
+      const writes = requests.begun(call.idempotencyKey, ids);
+      // Of docked clones that keep their identity a later owner knows all already: that nobody has them.
+      if (claim.isSettled && writes.length === 0) return;
+      await ledger.commit({ put, changes: [claim.hold], writes });
     } catch (error) {
       claim.hold.cancel(); // of no effect when it was settled by the commit
+      requests.undone(call.idempotencyKey);
       await this.#endDocked(claim);
       throw error;
     }
   }
 
-  async #work(call: ActivationCall, claim: Claim, substrate: LoadedSubstrate, plannedAt: number): Promise<Outcome[]> {
+  async #work(
+    call: ActivationCall,
+    claim: Claim,
+    substrate: LoadedSubstrate,
+    { plannedAt, records }: { readonly plannedAt: number; readonly records: readonly VmRecord[] },
+  ): Promise<Outcome[]> {
     const evicting = Promise.allSettled(claim.evicted.map((docked) => docked[Symbol.asyncDispose]()));
     const results = await settleBounded(
       claim.plans,
@@ -172,7 +203,7 @@ export class Activations {
       await this.#undo(call, claim, vmsOf(results));
       throw call.signal.aborted ? call.signal.reason : failed[0]?.reason;
     }
-    const handedOver = await this.#handOver(call, claim, results).catch(async (error: unknown) => {
+    const handedOver = await this.#handOver(call, claim, records, results).catch(async (error: unknown) => {
       await this.#undo(call, claim, vmsOf(results));
       throw error;
     });
@@ -198,7 +229,12 @@ export class Activations {
   }
 
   /** One transaction makes all of them their caller's: a repeated call finds all, or none. */
-  async #handOver(call: ActivationCall, claim: Claim, results: readonly PromiseSettledResult<Vm>[]): Promise<Set<Vm>> {
+  async #handOver(
+    call: ActivationCall,
+    claim: Claim,
+    records: readonly VmRecord[],
+    results: readonly PromiseSettledResult<Vm>[],
+  ): Promise<Set<Vm>> {
     const { ledger, requests, failpoint, onHandedOver } = this.#deps;
     const vms = vmsOf(results);
     const ended = vms.find((vm) => vm.state !== "running");
@@ -207,8 +243,9 @@ export class Activations {
     const put: VmRecord[] = [];
     for (const vm of vms) {
       const process = await vm.processName();
-      const record = ledger.get(vm.id);
-      if (vm.state !== "running" || process === undefined || record === undefined) continue;
+      const record = records.find(({ id }) => id === vm.id);
+      const isKnown = ledger.has(vm.id); // one that has ended meanwhile is not any more
+      if (vm.state !== "running" || process === undefined || record === undefined || !isKnown) continue;
       const createdAt = vm.createdAt.toISOString();
       put.push({ ...record, phase: "running", process, lifetime, createdAt, timings: plainTimings(vm.timings) });
     }
@@ -250,6 +287,13 @@ export class Activations {
   async #endDocked({ docked, evicted }: Claim): Promise<void> {
     await Promise.allSettled([...docked.values(), ...evicted].map((one) => one[Symbol.asyncDispose]()));
   }
+}
+
+/** Keys that nobody could log in with would be a silent loss. */
+function requireKeysFile({ what, authorizedKeys }: ActivationCall, { manifest }: LoadedSubstrate): void {
+  if (authorizedKeys.length === 0 || manifest.guest.identity.authorizedKeys !== undefined) return;
+  const message = `${what}: substrate "${manifest.name}" has no file for authorizedKeys; leave them out, or give them by files`;
+  throw new VmSubstrateError("INVALID_ARGUMENT", message);
 }
 
 function newRecord(

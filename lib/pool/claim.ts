@@ -34,6 +34,8 @@ export interface Claim {
   /** Of leases: makes what was held durable, and must be confirmed or cancelled. */
   readonly hold: Change;
   readonly plans: readonly ClonePlan[];
+  /** Every one of them is a docked clone that keeps the identity which it has. */
+  readonly isSettled: boolean;
   /** Of `plans`, by id: those that are in memory already. */
   readonly docked: ReadonlyMap<string, Docked>;
   /** Clones that had to leave the dock, because they hold values that the claim asks for. */
@@ -83,6 +85,7 @@ export function holdClaim(request: ClaimRequest, deps: ClaimDependencies): Claim
     plans,
     docked: new Map(used.map((docked) => [docked.clone.plan.id, docked])),
     evicted,
+    isSettled: settled.length === count && evicted.length === 0,
     hold,
   };
 }

@@ -9,6 +9,8 @@ import type { DockStatus } from "./options.ts";
 
 /** A dock that is short of memory looks again so often; nothing is wrong with its clones. */
 const SHORT_RETRY_MS = 1000;
+/** Measured memory changes without anything happening here; a dock that is bounded by it looks so often. */
+const LOOK_AT_MEMORY_MS = 1000;
 
 export interface DockTarget {
   readonly min: number;
@@ -59,11 +61,15 @@ export class Dock implements AsyncDisposable {
   #waiters: (() => void)[] = [];
   #lastError: unknown;
   #shrink: NodeJS.Timeout | undefined;
+  /** What a clone of this dock was last measured to take, also when there is none now. */
+  #cloneBytes: number | undefined;
+  readonly #measured: NodeJS.Timeout;
 
   constructor(substrate: LoadedSubstrate, target: DockTarget, deps: DockDependencies) {
     this.substrate = substrate;
     this.#target = target;
     this.#deps = deps;
+    this.#measured = setInterval(() => this.#target.maxMiB !== undefined && this.#adjust(), LOOK_AT_MEMORY_MS).unref();
     this.#adjust();
   }
 
@@ -151,6 +157,7 @@ export class Dock implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping.abort(new VmSubstrateError("POOL_CLOSED", "the dock was closed"));
     this.#shrink?.close();
+    clearInterval(this.#measured);
     this.#wake();
     await Promise.all([...this.#starts, ...this.#ends]);
     const ended = await Promise.allSettled(this.#ready.splice(0).map((docked) => docked[Symbol.asyncDispose]()));
@@ -165,8 +172,9 @@ export class Dock implements AsyncDisposable {
   #max(): number {
     const { min, max, maxMiB } = this.#target;
     if (maxMiB === undefined) return max;
-    const meanBytes = this.#meanBytes();
-    return meanBytes === undefined ? Math.max(1, min) : Math.min(max, Math.floor((maxMiB * MIB) / meanBytes));
+    this.#cloneBytes = this.#meanBytes() ?? this.#cloneBytes;
+    if (this.#cloneBytes === undefined) return Math.max(1, min);
+    return Math.min(max, Math.floor((maxMiB * MIB) / this.#cloneBytes));
   }
 
   #depth(): number {

@@ -1,5 +1,5 @@
 import { type CloneDependencies, type DockPlan, dockClone, newClonePlan } from "../clone/index.ts";
-import { bootId, requireDescriptors } from "../host/index.ts";
+import { requireDescriptors } from "../host/index.ts";
 import type { Identity, LeaseBook, LeasedValues } from "../netcfg/index.ts";
 import { newIdentity, publicIdentity } from "../netcfg/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
@@ -11,6 +11,7 @@ import { recordedTarget, type VmRecord } from "./vm-record.ts";
 
 export interface DockingDependencies extends CloneDependencies {
   readonly ledger: VmLedger;
+  readonly bootId: string;
   readonly leases: LeaseBook;
   readonly memory: Memory;
   readonly working: Set<string>;
@@ -31,14 +32,15 @@ export async function makeDocked(
 ): Promise<Docked> {
   const { ledger, leases, memory, working } = deps;
   await requireDescriptors(1, "a clone for the dock");
-  using _ = await memory.reserve(1, "a clone for the dock");
+  using held = new DisposableStack();
+  held.use(await memory.reserve(1, "a clone for the dock"));
   const names = newClonePlan();
   const { id } = names;
   const { hostname, network, key } = target.template;
   const hold = target.primed ? leases.hold([id], { hostname, network }) : undefined;
   const plan: DockPlan = { ...names, identity: hold && identityOf(hold.values[0] as LeasedValues, target) };
   working.add(id);
-  using _making = deps.unsettled.begin(id);
+  held.use(deps.unsettled.begin(id));
   const forget = async () => {
     memory.forget(id);
     try {
@@ -48,7 +50,7 @@ export async function makeDocked(
     }
   };
   try {
-    await ledger.commit({ put: [await recordOf(plan, substrate)], changes: hold === undefined ? [] : [hold] });
+    await ledger.commit({ put: [recordOf(plan, substrate, deps.bootId)], changes: hold === undefined ? [] : [hold] });
     const docked = await dockClone(plan, substrate, deps, signal);
     await using undo = new AsyncDisposableStack();
     undo.use(docked.clone);
@@ -61,7 +63,7 @@ export async function makeDocked(
       clone: docked,
       templateKey: hold === undefined ? undefined : key,
       async [Symbol.asyncDispose]() {
-        using _ending = deps.unsettled.begin(id);
+        using _ = deps.unsettled.begin(id);
         await docked.clone[Symbol.asyncDispose]();
         await forget();
       },
@@ -72,12 +74,12 @@ export async function makeDocked(
   }
 }
 
-async function recordOf({ id, uuid, identity }: DockPlan, { manifest }: LoadedSubstrate): Promise<VmRecord> {
+function recordOf({ id, uuid, identity }: DockPlan, { manifest }: LoadedSubstrate, bootId: string): VmRecord {
   return {
     id,
     uuid,
     phase: "launching",
-    bootId: await bootId(),
+    bootId,
     substrate: { name: manifest.name, version: manifest.version },
     channel: "helper",
     target: recordedTarget(manifest),

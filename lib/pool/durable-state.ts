@@ -1,4 +1,4 @@
-import { monotonicMs, type Paths } from "../host/index.ts";
+import { bootId, monotonicMs, type Paths } from "../host/index.ts";
 import { Fabrics, LeaseBook, type Subnet } from "../netcfg/index.ts";
 import { EmbeddedStore } from "../store/index.ts";
 import { Requests } from "./requests.ts";
@@ -6,6 +6,8 @@ import { VmLedger } from "./vm-ledger.ts";
 
 /** Everything that outlives this process, read. Disposing closes the store. */
 export interface DurableState extends AsyncDisposable {
+  /** Of this machine: tells whether processes of an earlier owner can be there. */
+  readonly bootId: string;
   readonly ledger: VmLedger;
   readonly leases: LeaseBook;
   readonly fabrics: Fabrics;
@@ -30,5 +32,12 @@ export async function openDurableState(
   const fabrics = await Fabrics.open(store, { isUsed });
   const requests = await Requests.open(store);
   const owned = undo.move();
-  return { ledger, leases, fabrics, requests, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return {
+    bootId: await bootId(),
+    ledger,
+    leases,
+    fabrics,
+    requests,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }

@@ -5,16 +5,21 @@ import { type Lifetime, nextDue } from "./lifetime.ts";
 /** After an expiry that did not work: the VM may not answer, or the disk be full. */
 const RETRY_MS = 5000;
 
+export interface LifetimesDependencies {
+  /** CLOCK_MONOTONIC, in milliseconds. */
+  readonly now: () => number;
+  /** Makes a VM's new lifetime durable. */
+  readonly record: (id: string, lifetime: Lifetime) => Promise<void>;
+  readonly logger: Logger;
+}
+
 /** Ends or parks VMs when their time is over. */
 export class Lifetimes implements Disposable {
   readonly #timers = new Map<string, NodeJS.Timeout>();
-  readonly #now: () => number;
-  readonly #logger: Logger;
+  readonly #deps: LifetimesDependencies;
 
-  /** @param now CLOCK_MONOTONIC, in milliseconds */
-  constructor(now: () => number, logger: Logger) {
-    this.#now = now;
-    this.#logger = logger;
+  constructor(deps: LifetimesDependencies) {
+    this.#deps = deps;
   }
 
   /** Sets a VM's lifetime, in place of an earlier one. */
@@ -36,27 +41,33 @@ export class Lifetimes implements Disposable {
   }
 
   #schedule(vm: Vm, lifetime: Lifetime, atMs: number): void {
-    const timer = setTimeout(() => void this.#expire(vm, lifetime), Math.max(0, atMs - this.#now()));
-    this.#timers.set(vm.id, timer.unref());
+    const afterMs = Math.max(0, atMs - this.#deps.now());
+    const timer = setTimeout(() => void this.#expire(vm, lifetime, timer), afterMs).unref();
+    this.#timers.set(vm.id, timer);
   }
 
-  async #expire(vm: Vm, lifetime: Lifetime): Promise<void> {
+  async #expire(vm: Vm, lifetime: Lifetime, timer: NodeJS.Timeout): Promise<void> {
     const due = nextDue(lifetime);
-    if (due === undefined || !this.#timers.has(vm.id)) return;
+    const isCurrent = () => this.#timers.get(vm.id) === timer;
+    if (due === undefined || !isCurrent()) return;
     try {
       switch (due.what) {
         case "release":
           await vm.release();
           return;
-        case "park":
+        case "park": {
           await vm.park();
-          // What is left of its life is the end of its greatest lifetime.
-          this.set(vm, { ...lifetime, expiresAtMs: undefined });
+          if (!isCurrent()) return; // it was extended meanwhile
+          // What is left of its life is the end of its greatest lifetime; the next owner must know that, too.
+          const left = { ...lifetime, expiresAtMs: undefined };
+          await this.#deps.record(vm.id, left);
+          if (isCurrent()) this.set(vm, left);
+        }
       }
     } catch (error) {
-      if (vm.state === "released" || vm.state === "failed") return;
-      this.#logger.warn({ vm: vm.id, error: messageOf(error) }, "an expired VM could not be ended; trying again");
-      this.#schedule(vm, lifetime, this.#now() + RETRY_MS);
+      if (vm.state === "released" || vm.state === "failed" || !isCurrent()) return;
+      this.#deps.logger.warn({ vm: vm.id, error: messageOf(error) }, "an expired VM could not be ended; trying again");
+      this.#schedule(vm, lifetime, this.#deps.now() + RETRY_MS);
     }
   }
 }

@@ -88,10 +88,10 @@ export class Memory implements Disposable {
     const available = await (this.#options.available ?? availableMemoryBytes)();
     const each = this.#perVmBytes();
     const growth = sum([...this.#tracked.values()].map(({ bytes }) => Math.max(0, each - (bytes ?? 0))));
-    const needed = (this.#underWay + count) * each;
+    const promised = this.#underWay * each;
     const { budgetBytes = Number.POSITIVE_INFINITY } = this.#options;
-    const free = Math.min(available - MEMORY_RESERVE_BYTES, budgetBytes - this.#bytes()) - growth;
-    if (needed > free) throw insufficient(purpose, { count, each, free, budgetBytes });
+    const free = Math.min(available - MEMORY_RESERVE_BYTES, budgetBytes - this.#bytes()) - growth - promised;
+    if (count * each > free) throw insufficient(purpose, { count, each, free, budgetBytes });
     this.#underWay += count;
     let held = true;
     return {

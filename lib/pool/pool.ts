@@ -1,34 +1,17 @@
 import { rm } from "node:fs/promises";
-import { availableParallelism } from "node:os";
 import { basename } from "node:path";
-import type { z } from "zod";
-import { activateClone, type CloneDependencies, coldBoot, type OnFailpoint, type Vm } from "../clone/index.ts";
-import { type EventSource, MIB, silentLogger, VmSubstrateError, validate, withDeadlineAndUndo } from "../core/index.ts";
-import {
-  ensurePrivateDir,
-  ForkServer,
-  identifyQemu,
-  monotonicMs,
-  Paths,
-  processMemory,
-  sharedMemory,
-} from "../host/index.ts";
+import { activateClone, coldBoot, type OnFailpoint, type Vm } from "../clone/index.ts";
+import { type EventSource, silentLogger, VmSubstrateError, validate, withDeadlineAndUndo } from "../core/index.ts";
+import { ensurePrivateDir, ForkServer, identifyQemu, Paths, sharedMemory } from "../host/index.ts";
 import { OwnerLock } from "../store/index.ts";
-import { Catalog, prepareGuest, recipeNamed } from "../substrate/index.ts";
+import { prepareGuest, recipeNamed } from "../substrate/index.ts";
 import { activationCall, type CallKind, defaultHostname } from "./activation-call.ts";
-import { Activations, type Outcome, type StartVm } from "./activations.ts";
-import { Builds } from "./builds.ts";
+import type { Outcome, StartVm } from "./activations.ts";
 import { Calls } from "./calls.ts";
-import { makeDocked } from "./docking.ts";
-import { Docks } from "./docks.ts";
-import { type DurableState, openDurableState } from "./durable-state.ts";
-import { HandedOut } from "./handed-out.ts";
-import { Health } from "./health.ts";
+import { openDurableState } from "./durable-state.ts";
 import { identityTemplate } from "./identity-template.ts";
 import { collectGarbage, type GcReport } from "./inventory.ts";
-import { Lifetimes } from "./lifetimes.ts";
-import { LoadedSubstrates } from "./loaded-substrates.ts";
-import { Memory, type MemoryUse } from "./memory.ts";
+import type { MemoryUse } from "./memory.ts";
 import type {
   ActivateOutcome,
   ActivateSpec,
@@ -41,6 +24,7 @@ import type {
 } from "./options.ts";
 import { allVms, settleAll } from "./outcomes.ts";
 import type { PoolEvents } from "./pool-events.ts";
+import { type GivenParts, type PoolParts, poolParts } from "./pool-parts.ts";
 import { recover } from "./recovery.ts";
 import { callDigest, type Made, used } from "./requests.ts";
 import {
@@ -54,23 +38,10 @@ import {
   poolOptionsSchema,
 } from "./schemas.ts";
 import { type SubstrateInfo, substrateInfo } from "./substrate-info.ts";
-import { Unsettled } from "./unsettled.ts";
-import { VmOwners } from "./vm-owners.ts";
-import { WaitingLine } from "./waiting-line.ts";
-
-/** For each sign of life of a VM. */
-const HEARTBEAT_TIMEOUT_MS = 5000;
 
 /** What is for tests of this project alone. */
 export interface PoolInternals {
   readonly failpoint?: OnFailpoint;
-}
-
-interface PoolParts {
-  readonly deps: CloneDependencies;
-  readonly options: z.output<typeof poolOptionsSchema>;
-  readonly state: DurableState;
-  readonly owned: AsyncDisposableStack;
 }
 
 /**
@@ -83,74 +54,15 @@ interface PoolParts {
  * ```
  */
 export class Pool implements AsyncDisposable {
-  readonly #deps: CloneDependencies;
-  readonly #state: DurableState;
-  readonly #owned: AsyncDisposableStack;
-  readonly #catalog: Catalog;
-  readonly #loaded: LoadedSubstrates;
-  readonly #builds: Builds;
-  readonly #docks: Docks;
-  readonly #memory: Memory;
-  readonly #lifetimes: Lifetimes;
-  readonly #health: Health;
-  readonly #owners: VmOwners;
-  readonly #activations: Activations;
-  readonly #line = new WaitingLine();
-  readonly #vms: HandedOut;
-  /** Ids of clones that are being made, docked, claimed or taken back. */
-  readonly #working = new Set<string>();
+  readonly #parts: PoolParts;
   readonly #calls = new Calls();
+  /** What is closed last: the fork server, the store, the owner's lock. */
+  readonly #owned: AsyncDisposableStack;
   #closed: Promise<void> | undefined;
 
-  private constructor({ deps, options, state, owned }: PoolParts) {
-    const { paths, qemu, logger, failpoint } = deps;
-    const parallelStarts = options.parallelStarts ?? availableParallelism();
-    const { accelerator } = options;
-    this.#deps = deps;
-    this.#state = state;
+  private constructor(given: Omit<GivenParts, "closing">, owned: AsyncDisposableStack) {
+    this.#parts = poolParts({ ...given, closing: this.#calls.closing });
     this.#owned = owned;
-    this.#catalog = new Catalog(paths);
-    this.#loaded = new LoadedSubstrates(this.#catalog, paths, qemu, this.#calls.closing);
-    this.#builds = new Builds({ ...deps, accelerator: accelerator === "auto" ? undefined : accelerator }, this.#loaded);
-    const budgetBytes = options.memoryMiB === undefined ? undefined : options.memoryMiB * MIB;
-    this.#memory = new Memory({ budgetBytes, measure: processMemory });
-    this.#lifetimes = new Lifetimes(monotonicMs, logger);
-    this.#vms = new HandedOut({ ...state, memory: this.#memory, lifetimes: this.#lifetimes });
-    const vms = () => this.vms;
-    this.#health = new Health({ intervalMs: options.heartbeatMs, timeoutMs: HEARTBEAT_TIMEOUT_MS, vms });
-    this.#owners = new VmOwners({
-      ...state,
-      lifetimes: this.#lifetimes,
-      failpoint,
-      vm: (id) => this.#vms.get(id),
-      onGone: (id) => {
-        this.#vms.forget(id);
-        this.#line.notify();
-      },
-    });
-    const unsettled = new Unsettled();
-    const docking = { ...deps, ...state, memory: this.#memory, working: this.#working, unsettled };
-    this.#docks = new Docks({
-      start: (substrate, target, signal) => makeDocked(substrate, target, signal, docking),
-      meanBytes: (ids) => this.#memory.meanBytes(ids),
-      parallelStarts,
-      logger,
-    });
-    this.#activations = new Activations({
-      ...state,
-      substrate: (name) => this.#loaded.get(name),
-      docks: this.#docks,
-      memory: this.#memory,
-      line: this.#line,
-      owners: this.#owners,
-      working: this.#working,
-      unsettled,
-      parallelStarts,
-      failpoint,
-      onWaiting: ({ substrateName, count }, position) =>
-        this.#vms.announceWaiting({ substrate: substrateName, count, position }),
-      onHandedOver: (vm) => this.#vms.handOver(vm),
-    });
   }
 
   /**
@@ -180,7 +92,7 @@ export class Pool implements AsyncDisposable {
       ? undo.use(ForkServer.start({ binary: qemu.path, libraryDir: paths.nativeLibraries, logger }))
       : undefined;
     const deps = { paths, qemu, logger, failpoint, forkServer };
-    const pool = new Pool({ deps, options: valid, state, owned: undo.move() });
+    const pool = new Pool({ deps, options: valid, state }, undo.move());
     try {
       await pool.#recover();
       return pool;
@@ -192,23 +104,23 @@ export class Pool implements AsyncDisposable {
 
   /** The VMs that were handed out and have not ended. */
   get vms(): readonly Vm[] {
-    return this.#vms.all;
+    return this.#parts.vms.all;
   }
 
   /** What happens to VMs and calls. */
   get events(): EventSource<PoolEvents> {
-    return this.#vms.events;
+    return this.#parts.vms.events;
   }
 
   /** What the clones of this pool take, docked ones included. */
   get memory(): MemoryUse {
-    return this.#memory.use;
+    return this.#parts.memory.use;
   }
 
   /** The substrates in the catalog. @throws VmSubstrateError SUBSTRATE_CORRUPT, POOL_CLOSED */
   async substrates(): Promise<SubstrateInfo[]> {
     this.#calls.requireOpen();
-    return (await this.#catalog.list()).map(substrateInfo);
+    return (await this.#parts.catalog.list()).map(substrateInfo);
   }
 
   /**
@@ -225,8 +137,8 @@ export class Pool implements AsyncDisposable {
     } = validate(buildOptionsSchema, options, "build");
     const recipe = recipeNamed(recipeName);
     return this.#calls.run(signal, async (within) => {
-      const { substrate, reused } = await this.#builds.build(name, recipe, onProgress, within);
-      await this.#docks.renew(await this.#loaded.get(name));
+      const { substrate, reused } = await this.#parts.builds.build(name, recipe, onProgress, within);
+      await this.#parts.docks.renew(await this.#parts.loaded.get(name));
       return { ...substrateInfo(substrate), reused };
     });
   }
@@ -244,7 +156,7 @@ export class Pool implements AsyncDisposable {
     const max = valid.max ?? (maxMiB === undefined ? min : MAX_VMS_PER_ACTIVATION);
     const template = identityTemplate(valid.hostname ?? defaultHostname(name), network, "none");
     const target = { min, max, maxMiB, primed, template };
-    return this.#calls.run(undefined, async () => this.#docks.set(await this.#loaded.get(name), target));
+    return this.#calls.run(undefined, async () => this.#parts.docks.set(await this.#parts.loaded.get(name), target));
   }
 
   /**
@@ -258,12 +170,12 @@ export class Pool implements AsyncDisposable {
   ): Promise<DockStatus> {
     validate(nameSchema, name, "docked: name");
     const { count, timeoutMs, signal } = validate(dockedOptionsSchema, options, "docked");
-    return this.#calls.run(signal, (within) => this.#docks.awaitReady(name, count, timeoutMs, within));
+    return this.#calls.run(signal, (within) => this.#parts.docks.awaitReady(name, count, timeoutMs, within));
   }
 
   /** The state of every dock. */
   get docks(): readonly DockStatus[] {
-    return this.#docks.statuses;
+    return this.#parts.docks.statuses;
   }
 
   /**
@@ -296,9 +208,9 @@ export class Pool implements AsyncDisposable {
   async coldBoot(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<Vm[]> {
     const start: StartVm = async (plan, substrate, activation) => {
       const recipe = recipeNamed(substrate.manifest.guest.recipe);
-      const guest = await prepareGuest(recipe, this.#deps.paths, () => {}, activation.signal);
+      const guest = await prepareGuest(recipe, this.#parts.deps.paths, () => {}, activation.signal);
       const startedAt = performance.now(); // neither the wait nor the making of guest files is part of a boot
-      return coldBoot(plan, substrate, guest, { ...activation, startedAt, plannedAt: startedAt }, this.#deps);
+      return coldBoot(plan, substrate, guest, { ...activation, startedAt, plannedAt: startedAt }, this.#parts.deps);
     };
     return allVms(await this.#make({ what: "coldBoot", mode: "atomic", start }, count, spec, options));
   }
@@ -310,7 +222,7 @@ export class Pool implements AsyncDisposable {
    * @throws VmSubstrateError STORE_UNWRITABLE, POOL_CLOSED
    */
   async gc(): Promise<GcReport> {
-    return this.#calls.run(undefined, () => this.#builds.between(() => this.#collectGarbage()));
+    return this.#calls.run(undefined, () => this.#parts.builds.between(() => this.#collectGarbage()));
   }
 
   /**
@@ -333,16 +245,17 @@ export class Pool implements AsyncDisposable {
     await using ending = new AsyncDisposableStack();
     ending.use(this.#owned);
     // By the records: when the opening failed there may be VMs that were not taken over.
-    if (!keepVms || this.#state.ledger.records.length === 0) {
-      const { runtimeDir, sharedMemoryDir } = this.#deps.paths;
+    const isKept = this.#parts.state.ledger.records.some(({ phase }) => phase === "running" || phase === "parked");
+    if (!keepVms || !isKept) {
+      const { runtimeDir, sharedMemoryDir } = this.#parts.deps.paths;
       ending.defer(() => rm(runtimeDir, { recursive: true, force: true }));
       ending.defer(() => rm(sharedMemoryDir, { recursive: true, force: true }));
-      ending.use(this.#loaded);
+      ending.use(this.#parts.loaded);
     }
-    ending.use(this.#docks);
-    ending.use(this.#memory);
-    ending.use(this.#lifetimes);
-    ending.use(this.#health);
+    ending.use(this.#parts.docks);
+    ending.use(this.#parts.memory);
+    ending.use(this.#parts.lifetimes);
+    ending.use(this.#parts.health);
     ending.defer(() => settleAll(this.vms.map((vm) => (keepVms ? vm.detach() : vm.release()))));
   }
 
@@ -352,8 +265,9 @@ export class Pool implements AsyncDisposable {
     options: CallOptions,
     mode: "atomic" | "settled",
   ): Promise<Outcome[]> {
-    const start: StartVm = (plan, substrate, activation) => activateClone(plan, substrate, activation, this.#deps);
-    return this.#docks.undisturbed(() => this.#make({ what: "activate", mode, start }, count, spec, options));
+    const start: StartVm = (plan, substrate, activation) =>
+      activateClone(plan, substrate, activation, this.#parts.deps);
+    return this.#parts.docks.undisturbed(() => this.#make({ what: "activate", mode, start }, count, spec, options));
   }
 
   async #make(kind: CallKind, count: number, spec: ActivateSpec, options: CallOptions): Promise<Outcome[]> {
@@ -365,57 +279,59 @@ export class Pool implements AsyncDisposable {
       const run = () =>
         withDeadlineAndUndo(
           { what, timeoutMs, signal: callSignal },
-          (signal) => this.#activations.run({ ...call, signal }),
+          (signal) => this.#parts.activations.run({ ...call, signal }),
           (outcomes) => this.#takeBack(outcomes, key),
         );
       if (key === undefined) return run();
       const again = (made: readonly Made[]) => this.#again(key, made);
-      return this.#state.requests.once(key, callDigest(what, mode, count, spec), run, again);
+      return this.#parts.state.requests.once(key, callDigest(what, mode, count, spec), run, again);
     });
   }
 
   /** A call that was ended when its VMs were there already: it failed, and its key is free again. */
   async #takeBack(outcomes: readonly Outcome[], key: string | undefined): Promise<void> {
     await settleAll(allVms(outcomes).map((vm) => vm.release()));
-    await this.#state.ledger.commit({ writes: this.#state.requests.undone(key) });
+    await this.#parts.state.ledger.commit({ writes: this.#parts.state.requests.undone(key) });
   }
 
   /** The outcome of a call that is repeated. */
   #again(key: string, made: readonly Made[]): Outcome[] {
     return made.map((one) => {
       if (typeof one !== "string") return { error: new VmSubstrateError(one.code, one.message) };
-      const vm = this.#vms.get(one);
+      const vm = this.#parts.vms.get(one);
       if (vm === undefined) throw used(key, "belongs to a call whose VMs are gone");
       return { vm };
     });
   }
 
   async #recover(): Promise<void> {
-    const { vms, lost, removed } = await recover({ ...this.#deps, ...this.#state, owners: this.#owners });
-    for (const vm of vms) this.#vms.takeOver(vm);
-    const { logger } = this.#deps;
+    const { vms, lost, removed } = await recover({
+      ...this.#parts.deps,
+      ...this.#parts.state,
+      owners: this.#parts.owners,
+    });
+    for (const vm of vms) this.#parts.vms.takeOver(vm);
+    const { logger } = this.#parts.deps;
     if (vms.length > 0) logger.info({ vms: vms.length }, "took over VMs of an earlier owner");
     if (removed > 0) logger.warn({ clones: removed }, "ended clones that an earlier owner had not handed out");
     if (lost.length > 0) logger.warn({ vms: lost.map(({ id }) => id) }, "VMs have ended while nobody owned them");
-    await this.#catalog.removeAbandoned();
+    await this.#parts.catalog.removeAbandoned();
     await this.#collectGarbage();
   }
 
   async #collectGarbage(): Promise<GcReport> {
     return collectGarbage({
-      ...this.#deps,
-      ...this.#state,
-      owners: this.#owners,
+      ...this.#parts.deps,
+      ...this.#parts.state,
+      owners: this.#parts.owners,
       ramFiles: await this.#ramFiles(),
-      isAlive: (id) => this.#vms.has(id) || this.#working.has(id),
+      isAlive: (id) => this.#parts.vms.has(id) || this.#parts.working.has(id),
     });
   }
 
   /** The RAM of substrates in the catalog: loaded, or left by an earlier owner, whose VMs may map it. */
   async #ramFiles(): Promise<Set<string>> {
-    const substrates = await this.#catalog.list().catch(() => []); // a damaged one is nobody's reason not to open
-    return new Set(
-      substrates.map(({ manifest: { name, version } }) => basename(this.#deps.paths.loadedRam(name, version))),
-    );
+    const all = await this.#parts.catalog.all();
+    return new Set(all.map(({ name, version }) => basename(this.#parts.deps.paths.loadedRam(name, version))));
   }
 }

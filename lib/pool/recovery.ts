@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { type Adoption, adoptClone, type CloneDependencies, Vm } from "../clone/index.ts";
-import { bootId, endProcess, type FoundProcess, findProcesses, type Paths, QemuInstance } from "../host/index.ts";
+import { endProcess, type FoundProcess, findProcesses, type Paths, QemuInstance } from "../host/index.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 import type { VmOwners } from "./vm-owners.ts";
 import type { VmRecord } from "./vm-record.ts";
@@ -10,6 +10,7 @@ const FIRST_WORD_TIMEOUT_MS = 3000;
 
 export interface RecoveryDependencies extends CloneDependencies {
   readonly ledger: VmLedger;
+  readonly bootId: string;
   readonly owners: VmOwners;
 }
 
@@ -29,16 +30,15 @@ export interface Recovered {
 export async function recover(deps: RecoveryDependencies): Promise<Recovered> {
   const { ledger, failpoint } = deps;
   const processes = new Map((await findProcesses(deps.paths.stateDir)).map((found) => [found.id, found]));
-  const boot = await bootId();
   failpoint("recover.listed");
   const results = await Promise.allSettled(
-    ledger.records.map((record) => recoverOne(record, processes.get(record.id), record.bootId === boot, deps)),
+    ledger.records.map((record) => recoverOne(record, processes.get(record.id), record.bootId === deps.bootId, deps)),
   );
   const outcomes = results.filter((result) => result.status === "fulfilled").map(({ value }) => value);
   for (const result of results) {
     if (result.status === "fulfilled") continue;
     // Whoever tries next must find them as they were: QEMU's monitor serves one connection.
-    await Promise.all(outcomes.map((outcome) => outcome instanceof Vm && outcome.detach()));
+    await Promise.all(outcomes.filter((outcome) => outcome instanceof Vm).map((vm) => vm.detach()));
     throw result.reason;
   }
   return {

@@ -49,7 +49,7 @@ export class VmOwners {
     const { ledger, leases, lifetimes, onGone } = this.#deps;
     lifetimes.forget(id);
     try {
-      await ledger.commit({ remove: [id], changes: [giveBack(leases, id, ledger.get(id)?.fabric)] });
+      await ledger.commit({ remove: [id], changes: [giveBack(leases, id, ledger.get(id)?.fabric), leases.sweep()] });
     } finally {
       onGone(id);
     }

@@ -9,6 +9,7 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
 ]);
 /** Nobody tells us of memory that other programs give back. */
 const LOOK_AGAIN_MS = 250;
+const MAX_WAITING_CALLS = 1024;
 
 interface Place {
   readonly onPosition: (position: number) => void;
@@ -18,6 +19,8 @@ interface Place {
 export interface WaitOptions {
   readonly wait: boolean;
   readonly signal: AbortSignal;
+  /** Whether what is short is needed at all: a claim of clones that are ready takes nothing from those who wait. */
+  readonly needsRoom: () => boolean;
   /** Told the caller's place whenever that changes, 1 for the next. */
   readonly onPosition: (position: number) => void;
 }
@@ -42,7 +45,7 @@ export class WaitingLine {
    */
   async run<T>(attempt: () => Promise<T>, options: WaitOptions): Promise<T> {
     if (!options.wait) {
-      if (this.#line.length > 0) throw othersWait(this.#line.length);
+      if (this.#line.length > 0 && options.needsRoom()) throw othersWait(this.#line.length);
       return attempt();
     }
     if (this.#line.length === 0) {
@@ -56,6 +59,7 @@ export class WaitingLine {
   }
 
   async #waitFor<T>(attempt: () => Promise<T>, { signal, onPosition }: WaitOptions): Promise<T> {
+    if (this.#line.length >= MAX_WAITING_CALLS) throw othersWait(this.#line.length);
     const place: Place = { onPosition, wake: () => {} };
     onPosition(this.#line.push(place));
     try {
@@ -93,7 +97,10 @@ export class WaitingLine {
 }
 
 function passes(error: unknown): boolean {
-  return isVmSubstrateError(error) && PASSING.has(error.code);
+  if (!isVmSubstrateError(error) || !PASSING.has(error.code)) return false;
+  // More addresses than there are in all: no release can serve that.
+  const { needed, capacity } = error.details;
+  return !(typeof needed === "number" && typeof capacity === "number" && needed > capacity);
 }
 
 function othersWait(count: number): VmSubstrateError {

@@ -21,8 +21,15 @@ export class Catalog {
   /** Every substrate, newest version first within a name. One that cannot be read is an error, not a gap. */
   async list(): Promise<Substrate[]> {
     const found: Substrate[] = [];
+    for (const { name, version } of await this.all()) found.push(await this.#read(name, version));
+    return found;
+  }
+
+  /** Names and versions of all there are, readable or not. */
+  async all(): Promise<{ readonly name: string; readonly version: number }[]> {
+    const found: { name: string; version: number }[] = [];
     for (const name of await visible(this.#paths.substrates)) {
-      for (const version of await this.versions(name)) found.push(await this.#read(name, version));
+      for (const version of await this.versions(name)) found.push({ name, version });
     }
     return found;
   }

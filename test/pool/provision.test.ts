@@ -86,7 +86,7 @@ describe.each(ORIGINS)("a %s VM", (_, min, spec) => {
   it("is destroyed when there is no such program", async () => {
     const { fake, activating } = await activated({ run: { argv: ["no-such-program"] } });
     await using _fake = fake;
-    await expect(activating).rejects.toMatchObject({ code: "GUEST_COMMAND_FAILED" });
+    await expect(activating).rejects.toMatchObject({ code: "RUN_FAILED", details: { exitCode: null } });
     expect(fake.pool.vms).toEqual([]);
   });
 });

@@ -34,17 +34,18 @@ export interface ScriptReport {
 /** The shim, compiled into a directory, which serves for caches of the children, too. */
 export class IoFaults {
   readonly #dir: string;
-  readonly #library: string;
+  /** For LD_PRELOAD. */
+  readonly library: string;
 
   private constructor(dir: string) {
     this.#dir = dir;
-    this.#library = join(dir, "io-faults.so");
+    this.library = join(dir, "io-faults.so");
   }
 
   static async compile(dir: string): Promise<IoFaults> {
     const faults = new IoFaults(dir);
     const flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-nostdlib"];
-    await promisify(execFile)("gcc", [...flags, "-o", faults.#library, SHIM]);
+    await promisify(execFile)("gcc", [...flags, "-o", faults.library, SHIM]);
     return faults;
   }
 
@@ -57,7 +58,7 @@ export class IoFaults {
     const env = {
       PATH: process.env.PATH,
       NODE_COMPILE_CACHE: join(this.#dir, "cache"), // a third of the time
-      LD_PRELOAD: this.#library,
+      LD_PRELOAD: this.library,
       IO_FAULTS_KIND: kind,
     };
     const child = spawn(process.execPath, argv, { env, stdio: ["ignore", "pipe", "pipe"] });

@@ -26,18 +26,26 @@ export class PoolOwner implements AsyncDisposable {
     this.#read = once(lines, "close");
   }
 
-  static begin(task: OwnerTask): PoolOwner {
-    const argv = ["--disable-warning=ExperimentalWarning", PROGRAM, JSON.stringify(task)];
-    return new PoolOwner(spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "inherit"] }));
+  /** @param under a program that it is started by, with its arguments, and variables of its environment */
+  static begin(task: OwnerTask, under: { argv?: readonly string[]; env?: NodeJS.ProcessEnv } = {}): PoolOwner {
+    const own = [process.execPath, "--disable-warning=ExperimentalWarning", PROGRAM, JSON.stringify(task)];
+    const [program = "", ...argv] = [...(under.argv ?? []), ...own];
+    const env = { ...process.env, ...under.env };
+    return new PoolOwner(spawn(program, argv, { stdio: ["ignore", "pipe", "inherit"], env }));
   }
 
   /** Begins, and waits for the last line that an undisturbed owner says: "ready" or an error's code. */
   static async start(task: OwnerTask): Promise<PoolOwner> {
     const owner = PoolOwner.begin(task);
-    while (owner.said.length === 0 && owner.process.exitCode === null) {
-      await Promise.race([new Promise<void>((resolve) => (owner.#onLine = resolve)), owner.#ended]);
-    }
+    await owner.hasSaid(1);
     return owner;
+  }
+
+  /** Resolves when it has said so many lines, or has ended. */
+  async hasSaid(lines: number): Promise<void> {
+    while (this.said.length < lines && this.process.exitCode === null) {
+      await Promise.race([new Promise<void>((resolve) => (this.#onLine = resolve)), this.#ended]);
+    }
   }
 
   /** Resolves when it has ended by itself, and everything that it said was read. */

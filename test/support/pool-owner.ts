@@ -4,13 +4,22 @@
  */
 import { writeSync } from "node:fs";
 import { isVmSubstrateError } from "../../lib/core/index.ts";
+import { Paths } from "../../lib/host/index.ts";
 import { Pool, type PoolOptions } from "../../lib/pool/index.ts";
+import { churn } from "./churn.ts";
 import { liveALife } from "./life.ts";
+import { loseTheDisk, runOutOfDescriptors } from "./owner-faults.ts";
 
 export interface OwnerTask {
   readonly options: PoolOptions;
-  /** `vms`: hand out that many. `life`: everything that a VM can live through. `build`: of the mini recipe. */
-  readonly does: { readonly vms: number } | "life" | "build";
+  /** `vms`: hand out that many. `churn`: make and release them by chance, from a seed. `life`: everything that a VM can live through. `build`: of the mini recipe. The others: see owner-faults.ts. */
+  readonly does:
+    | { readonly vms: number; readonly ttlMs?: number }
+    | { readonly churn: number }
+    | "life"
+    | "build"
+    | "descriptors"
+    | "disk";
   /** Kills itself, as by SIGKILL, when this is reached for the n-th time. */
   readonly killAt?: { readonly failpoint: string; readonly time: number } | undefined;
 }
@@ -29,7 +38,10 @@ try {
   const pool = await Pool.open(task.options, { failpoint });
   if (task.does === "build") await pool.build({ recipe: "mini" });
   else if (task.does === "life") await liveALife(pool, say);
-  else if (task.does.vms > 0) await pool.activate(task.does.vms, { substrate: "fake" });
+  else if (task.does === "descriptors") await runOutOfDescriptors(pool, say);
+  else if (task.does === "disk") await loseTheDisk(pool, new Paths(task.options).store, say);
+  else if ("churn" in task.does) await churn(pool, task.does.churn, say);
+  else if (task.does.vms > 0) await pool.activate(task.does.vms, { substrate: "fake", ttlMs: task.does.ttlMs });
   say("ready");
   setInterval(() => {}, 60_000);
 } catch (error) {

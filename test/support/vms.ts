@@ -35,7 +35,7 @@ export function fakeOf({ qemu }: Pick<FakePool, "qemu">, { pid }: Pick<Vm, "pid"
 export function announced(pool: Pool): string[] {
   const seen: string[] = [];
   for (const name of ["activated", "released", "exit", "parked", "resumed", "unresponsive", "responsive"] as const) {
-    pool.events.on(name, ({ hostname }: Vm) => void seen.push(`${name} ${hostname}`));
+    pool.events.on(name, (...[vm]) => void seen.push(`${name} ${vm.hostname}`));
   }
   return seen;
 }

@@ -1,0 +1,78 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { type ActivateSpec, Pool, type SubstrateInfo, type Vm } from "vm-substrate";
+
+export const SUBSTRATE = "mini";
+export const MIB = 1024 * 1024;
+/** The dock's template and the claims' own: a primed clone has such an identity already. */
+export const TEMPLATE = { hostname: "bench-{index}", network: { subnet: "10.77.0.0/16" } } as const;
+export const SPEC: ActivateSpec = {
+  substrate: SUBSTRATE,
+  hostname: TEMPLATE.hostname,
+  network: { ...TEMPLATE.network, fabric: "mcast" },
+};
+
+/** From "the dock is full" to a claim: what is left of its filling settles. */
+const REST_MS = 150;
+const DOCKED_TIMEOUT_MS = 600_000;
+
+/** What every benchmark is given by `run.ts`. */
+export interface Context {
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+  readonly stateDir: string;
+}
+
+export function defaultStateDir(): string {
+  return join(process.env["XDG_STATE_HOME"] || join(homedir(), ".local/state"), "vm-substrate");
+}
+
+export function progress(message: string): void {
+  console.error(message);
+}
+
+/** A pool with the substrate loaded. The caller owns it. */
+export async function openPool({ stateDir, signal }: Context) {
+  await using undo = new AsyncDisposableStack();
+  const pool = undo.use(await Pool.open({ stateDir }));
+  const onProgress = ({ message }: { message: string }) => progress(message);
+  const substrate: SubstrateInfo = await pool.build({ recipe: SUBSTRATE, signal, onProgress });
+  // Not counted: the first run of this program's own code.
+  await release(await pool.activate(1, SPEC, { signal }));
+  undo.move();
+  return { pool, substrate };
+}
+
+/** Sets the dock to exactly `count` clones and resolves when they are there and at rest. @returns milliseconds of filling */
+export async function fillDock(pool: Pool, count: number, primed: boolean, { signal }: Context): Promise<number> {
+  const startedAt = performance.now();
+  await pool.dock(SUBSTRATE, { min: count, max: count, primed, ...TEMPLATE });
+  await pool.docked(SUBSTRATE, { count, timeoutMs: DOCKED_TIMEOUT_MS, signal });
+  const tookMs = performance.now() - startedAt;
+  await atRest(pool, signal);
+  return tookMs;
+}
+
+/** Ends every docked clone, so that the next filling starts from nothing. */
+export async function emptyDock(pool: Pool, { signal }: Context): Promise<void> {
+  await pool.dock(SUBSTRATE, { min: 0, max: 0, ...TEMPLATE });
+  await atRest(pool, signal);
+}
+
+/** Nothing of a dock is starting, and what was has settled. */
+async function atRest(pool: Pool, signal: AbortSignal): Promise<void> {
+  while (pool.docks.some(({ starting, ready, max }) => starting > 0 || ready > max)) {
+    await delay(10, undefined, { signal });
+  }
+  await delay(REST_MS, undefined, { signal });
+}
+
+export async function release(vms: readonly Vm[]): Promise<void> {
+  await Promise.all(vms.map((vm) => vm.release()));
+}
+
+/** The first failed check ends a benchmark with a non-zero status. */
+export function check(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new Error(`bench: ${message}`);
+}

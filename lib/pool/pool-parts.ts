@@ -1,0 +1,93 @@
+import { availableParallelism } from "node:os";
+import type { z } from "zod";
+import type { CloneDependencies } from "../clone/index.ts";
+import { MIB } from "../core/index.ts";
+import { monotonicMs, processMemory } from "../host/index.ts";
+import { Catalog } from "../substrate/index.ts";
+import { Activations } from "./activations.ts";
+import { Builds } from "./builds.ts";
+import { makeDocked } from "./docking.ts";
+import { Docks } from "./docks.ts";
+import type { DurableState } from "./durable-state.ts";
+import { HandedOut } from "./handed-out.ts";
+import { Health } from "./health.ts";
+import { Lifetimes } from "./lifetimes.ts";
+import { LoadedSubstrates } from "./loaded-substrates.ts";
+import { Memory } from "./memory.ts";
+import type { poolOptionsSchema } from "./schemas.ts";
+import { Unsettled } from "./unsettled.ts";
+import { VmOwners } from "./vm-owners.ts";
+import { WaitingLine } from "./waiting-line.ts";
+
+/** For each sign of life of a VM. */
+const HEARTBEAT_TIMEOUT_MS = 5000;
+
+export interface GivenParts {
+  readonly deps: CloneDependencies;
+  readonly options: z.output<typeof poolOptionsSchema>;
+  readonly state: DurableState;
+  /** Fires when the pool closes. */
+  readonly closing: AbortSignal;
+}
+
+export type PoolParts = ReturnType<typeof poolParts>;
+
+/** What a pool consists of, put together. */
+export function poolParts({ deps, options, state, closing }: GivenParts) {
+  const { paths, qemu, logger, failpoint } = deps;
+  const { ledger } = state;
+  const { accelerator, parallelStarts = availableParallelism() } = options;
+  const catalog = new Catalog(paths);
+  const loaded = new LoadedSubstrates(catalog, paths, qemu, closing);
+  const builds = new Builds({ ...deps, accelerator: accelerator === "auto" ? undefined : accelerator }, loaded);
+  const budgetBytes = options.memoryMiB === undefined ? undefined : options.memoryMiB * MIB;
+  const memory = new Memory({ budgetBytes, measure: processMemory });
+  const lifetimes = new Lifetimes({
+    now: monotonicMs,
+    record: (id, lifetime) => ledger.update(id, { lifetime }),
+    logger,
+  });
+  const vms = new HandedOut({ ledger, memory, lifetimes });
+  const health = new Health({
+    intervalMs: options.heartbeatMs,
+    timeoutMs: HEARTBEAT_TIMEOUT_MS,
+    vms: () => vms.all,
+  });
+  const line = new WaitingLine();
+  const owners = new VmOwners({
+    ...state,
+    lifetimes,
+    failpoint,
+    vm: (id) => vms.get(id),
+    onGone: (id) => {
+      vms.forget(id);
+      line.notify();
+    },
+  });
+  /** Ids of clones that are being made, docked, claimed or taken back. */
+  const working = new Set<string>();
+  const unsettled = new Unsettled();
+  const docking = { ...deps, ...state, memory, working, unsettled };
+  const docks = new Docks({
+    start: (substrate, target, signal) => makeDocked(substrate, target, signal, docking),
+    meanBytes: (ids) => memory.meanBytes(ids),
+    parallelStarts,
+    logger,
+  });
+  const activations = new Activations({
+    ...state,
+    substrate: (name) => loaded.get(name),
+    docks,
+    memory,
+    line,
+    owners,
+    working,
+    unsettled,
+    parallelStarts,
+    failpoint,
+    onWaiting: ({ substrateName, count }, position) =>
+      vms.announceWaiting({ substrate: substrateName, count, position }),
+    onHandedOver: (vm) => vms.handOver(vm),
+  });
+  return { deps, state, catalog, loaded, builds, memory, lifetimes, vms, health, owners, working, docks, activations };
+}

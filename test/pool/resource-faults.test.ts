@@ -1,0 +1,110 @@
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import type { ActivateSpec } from "../../lib/pool/index.ts";
+import { FakeHost, openFakePool } from "../support/fake-host.ts";
+import { addFakeSubstrate } from "../support/fake-substrate.ts";
+import { IoFaults } from "../support/io-faults.ts";
+import { expectNothingLeft } from "../support/nothing-left.ts";
+import { PoolOwner } from "../support/pool-owner-process.ts";
+import { activateOne, announced, said } from "../support/vms.ts";
+
+const SPEC: ActivateSpec = { substrate: "fake" };
+const OPEN_FILES = 160;
+const NOTHING_COLLECTED = { processes: [], folders: [], sharedMemory: [], records: [], leases: [] };
+
+function wordsOf(owner: PoolOwner, word: string): string[] {
+  return owner.said.flatMap((line) => (line.startsWith(`${word} `) ? [line.slice(word.length + 1)] : []));
+}
+
+async function hostWithSubstrate(): Promise<FakeHost> {
+  const host = await FakeHost.create();
+  await addFakeSubstrate(host.paths);
+  return host;
+}
+
+describe("a process that may open few files", () => {
+  it("refuses VMs before it runs out of them, and those that it has are unaffected", { timeout: 30_000 }, async () => {
+    await using host = await hostWithSubstrate();
+    const options = host.options({ parallelStarts: 4 });
+    const argv = ["/bin/sh", "-c", `ulimit -n ${OPEN_FILES}; exec "$@"`, "sh"];
+    const ids: string[] = [];
+    {
+      await using owner = PoolOwner.begin({ options, does: "descriptors" }, { argv });
+      await vi.waitFor(() => expect(owner.said.at(-1)).toBe("ready"), { timeout: 20_000, interval: 50 });
+      expect(new Set(wordsOf(owner, "refused"))).toEqual(new Set(["INSUFFICIENT_DESCRIPTORS"]));
+      ids.push(...wordsOf(owner, "handed"));
+      expect(ids.length).toBeGreaterThan(4);
+      const answers = wordsOf(owner, "answers").map((line) => line.split(" ")[1]);
+      expect(answers.toSorted()).toEqual(ids.map((_, i) => `fake-${i}`).toSorted());
+      expect(wordsOf(owner, "again")).toEqual(["made"]);
+    }
+    await using pool = await host.open();
+    expect(pool.vms).toHaveLength(ids.length - 4 + 1);
+    expect(await pool.gc()).toEqual(NOTHING_COLLECTED);
+  });
+});
+
+describe("a store that cannot be written any more", () => {
+  let dir: string;
+  let faults: IoFaults;
+  beforeAll(async () => {
+    dir = await mkdtemp(join(tmpdir(), "io-faults-"));
+    faults = await IoFaults.compile(dir);
+  });
+  afterAll(() => rm(dir, { recursive: true }));
+
+  it.each(["enospc", "eio"])("(%s) refuses new VMs, leaves nothing of them, and running ones run on", async (kind) => {
+    await using host = await hostWithSubstrate();
+    const env = { LD_PRELOAD: faults.library, IO_FAULTS_KIND: kind, IO_FAULTS_AT: "0" };
+    let left = "";
+    {
+      await using owner = PoolOwner.begin({ options: host.options(), does: "disk" }, { env });
+      await vi.waitFor(() => expect(owner.said.at(-1)).toBe("ready"), { timeout: 8000 });
+      expect(wordsOf(owner, "activate")).toEqual(["STORE_UNWRITABLE", "STORE_UNWRITABLE"]);
+      expect(wordsOf(owner, "park")).toEqual(["STORE_UNWRITABLE"]);
+      expect(wordsOf(owner, "extend")).toEqual(["STORE_UNWRITABLE"]);
+      expect(wordsOf(owner, "again")).toEqual(["true"]);
+      expect(wordsOf(owner, "answers").map((line) => line.split(" ")[1])).toEqual(["fake-0", "fake-1"]);
+      expect(wordsOf(owner, "release")).toEqual(["STORE_UNWRITABLE"]); // it ended all the same
+      [left = ""] = wordsOf(owner, "left");
+      expect(wordsOf(owner, "handed")[0]).toBe(left);
+      expect(host.qemu.vms).toHaveLength(2); // none was started for what could not be recorded
+    }
+    await using pool = await host.open();
+    expect(pool.vms.map(({ id, state }) => `${id} ${state}`)).toEqual([`${left} running`]);
+    expect(await pool.gc()).toEqual(NOTHING_COLLECTED);
+    expect(await activateOne(pool, { ...SPEC, idempotencyKey: "after" })).toMatchObject({ hostname: "fake-1" });
+  });
+});
+
+describe("a QEMU that cannot be started any more", () => {
+  it("fails calls, leaves nothing of them, and running VMs run on", async () => {
+    await using fake = await openFakePool();
+    const vm = await activateOne(fake.pool);
+    await chmod(fake.qemu.path, 0o644);
+    await expect(fake.pool.activate(3, SPEC)).rejects.toMatchObject({ code: "QEMU_MISSING" });
+    expect(await fake.pool.gc()).toEqual(NOTHING_COLLECTED);
+    expect(await said(vm, "hostname")).toBe("fake-0");
+    await chmod(fake.qemu.path, 0o755);
+    expect(await activateOne(fake.pool)).toMatchObject({ hostname: "fake-1" });
+  });
+});
+
+describe("a VM whose memory's file system is full", () => {
+  it("ends by itself alone, and says by which signal", async () => {
+    await using fake = await openFakePool();
+    const [victim, other] = await fake.pool.activate(2, SPEC);
+    const seen = announced(fake.pool);
+    const causes: unknown[] = [];
+    victim?.events.on("exit", (cause) => void causes.push(cause));
+    process.kill(victim?.pid ?? 0, "SIGBUS"); // what the kernel sends
+    await vi.waitFor(() => expect(seen).toEqual(["exit fake-0"]));
+    expect(causes).toEqual([{ code: null, signal: "SIGBUS" }]);
+    await victim?.release();
+    expect((await other?.exec(["hostname"]))?.stdout).toBe("fake-1\n");
+    await fake.pool.close();
+    await expectNothingLeft(fake.host.paths);
+  });
+});

@@ -116,6 +116,7 @@ async function pacedClaims(
   const primed = clones === "primed";
   const samples: Sample[] = [];
   let fruitless = 0;
+  await emptyDock(pool, context);
   while (samples.length < count) {
     if (isFilling) await emptyDock(pool, context);
     await fillDock(pool, DEPTH_BEFORE_FILLING, primed, context);

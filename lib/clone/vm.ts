@@ -333,11 +333,13 @@ export class Vm implements AsyncDisposable {
 
   #end(): Promise<void> {
     this.#gone ??= (async () => {
-      // A stack, so that what fails does not keep the rest: a VM is ended even when nothing can be recorded any more.
-      await using ending = new AsyncDisposableStack();
-      ending.defer(() => this.#owner.gone());
-      ending.use(this.#clone);
-      await this.#owner.releasing();
+      // What fails does not keep the rest: a VM is ended even when nothing can be recorded any more.
+      const owner = this.#owner;
+      const failures: unknown[] = [];
+      for (const step of [() => owner.releasing(), () => this.#clone[Symbol.asyncDispose](), () => owner.gone()]) {
+        await step().catch((error: unknown) => failures.push(error));
+      }
+      if (failures.length > 0) throw failures[0];
     })();
     return this.#gone;
   }

@@ -12,10 +12,12 @@ export class Reconnecting<Connection extends AsyncDisposable> implements AsyncDi
   readonly #connector: Connector<Connection>;
   #current: Connection | undefined;
   #connecting: Promise<Connection> | undefined;
+  readonly #disposal = Promise.withResolvers<never>();
   #disposed: Error | undefined;
 
   /** @param current a connection that there is already */
   constructor(connector: Connector<Connection>, current?: Connection) {
+    this.#disposal.promise.catch(() => {}); // mostly there is nobody to tell
     this.#connector = connector;
     this.#current = current;
   }
@@ -27,16 +29,17 @@ export class Reconnecting<Connection extends AsyncDisposable> implements AsyncDi
     this.#connecting ??= this.#connect().finally(() => {
       this.#connecting = undefined;
     });
-    return this.#connecting;
+    return Promise.race([this.#connecting, this.#disposal.promise]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose(new Error("the connection was closed"));
   }
 
-  /** @param reason what later calls of `get` fail with */
+  /** Waits for no attempt to connect: who waits for one fails now, and what it makes is closed. @param reason of all that fails */
   async dispose(reason: Error): Promise<void> {
     this.#disposed ??= reason;
+    this.#disposal.reject(this.#disposed);
     await this.#current?.[Symbol.asyncDispose]();
     this.#current = undefined;
   }

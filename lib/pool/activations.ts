@@ -1,6 +1,6 @@
 import type { ActivateOptions, ClonePlan, OnFailpoint, Provision, Timings, Vm } from "../clone/index.ts";
 import { isVmSubstrateError, messageOf, throwIfAborted, VmSubstrateError } from "../core/index.ts";
-import { monotonicMs, requireDescriptors } from "../host/index.ts";
+import { monotonicMs } from "../host/index.ts";
 import type { Fabric, Fabrics, LeaseBook } from "../netcfg/index.ts";
 import { publicIdentity } from "../netcfg/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
@@ -10,6 +10,7 @@ import type { Docks } from "./docks.ts";
 import { beginLifetime, type LifetimeSpec } from "./lifetime.ts";
 import type { Memory } from "./memory.ts";
 import type { Made, Requests } from "./requests.ts";
+import type { Room } from "./room.ts";
 import type { Unsettled } from "./unsettled.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 import { giveBack, type VmOwners } from "./vm-owners.ts";
@@ -44,6 +45,7 @@ export interface ActivationDependencies {
   readonly fabrics: Fabrics;
   readonly docks: Docks;
   readonly memory: Memory;
+  readonly room: Room;
   readonly line: WaitingLine;
   readonly requests: Requests;
   readonly owners: VmOwners;
@@ -129,8 +131,7 @@ export class Activations {
   ): Promise<{ claim: Claim; room: Disposable }> {
     const launched = this.#toLaunch(call, substrate);
     const purpose = `${call.what} of ${call.count} VMs`;
-    if (launched > 0) await requireDescriptors(launched, purpose);
-    const room = launched > 0 ? await this.#deps.memory.reserve(launched, purpose) : NO_ROOM;
+    const room = launched > 0 ? await this.#deps.room.reserve(launched, purpose) : NO_ROOM;
     if (this.#toLaunch(call, substrate) > launched) {
       room[Symbol.dispose](); // others were faster at the dock
       return this.#claim(call, substrate, fabric);

@@ -52,13 +52,15 @@ export function holdClaim(request: ClaimRequest, deps: ClaimDependencies): Claim
   const { count, template } = request;
   const { network } = template;
   const templateKey = isExplicit(request) ? NO_TEMPLATE : template.key;
+  // An IPv6 address that is not replaced by another would stay.
+  const accepts = ({ clone }: Docked) => network.subnet6 !== undefined || clone.plan.identity?.address6 === undefined;
   const dock = deps.docks.of(request.substrate);
   const usable = request.fromDock ? count : 0;
   const holders = holdersOf(request, deps.leases);
-  const chosen = dock?.choose(usable, { templateKey, holders }) ?? [];
+  const chosen = dock?.choose(usable, { templateKey, holders, accepts }) ?? [];
   const elsewhere = deps.docks.holding(holders, dock);
-  const used = chosen.slice(0, usable);
-  const evicted = [...chosen.slice(usable), ...elsewhere.map(({ docked }) => docked)];
+  const used = chosen.filter((docked) => docked.templateKey === templateKey || accepts(docked)).slice(0, usable);
+  const evicted = [...chosen.filter((docked) => !used.includes(docked)), ...elsewhere.map(({ docked }) => docked)];
 
   // Those that have such an identity already keep it; all others, and the new ones, get one.
   const settled = used.filter((docked) => docked.templateKey === templateKey);

@@ -45,6 +45,8 @@ export interface Preference {
   readonly templateKey: string;
   /** Those that must not stay, because they hold a value that the claim asks for. */
   readonly holders: ReadonlySet<string>;
+  /** Whether another identity can take the place of the one that a clone has. */
+  readonly accepts: (docked: Docked) => boolean;
 }
 
 /** The paused clones kept ready for one version of a substrate, and what keeps them so. */
@@ -109,12 +111,13 @@ export class Dock implements AsyncDisposable {
   }
 
   /** Up to `count` ready clones, and every holder, even beyond `count`. They stay in the dock until they are taken. */
-  choose(count: number, { templateKey, holders }: Preference): Docked[] {
+  choose(count: number, { templateKey, holders, accepts }: Preference): Docked[] {
     const rank = (docked: Docked) => {
       if (holders.has(docked.clone.plan.id)) return 0;
       return docked.templateKey === templateKey ? 1 : 2;
     };
-    const sorted = this.#ready.toSorted((a, b) => rank(a) - rank(b)); // stable: the oldest first
+    const usable = this.#ready.filter((docked) => rank(docked) < 2 || accepts(docked));
+    const sorted = usable.toSorted((a, b) => rank(a) - rank(b)); // stable: the oldest first
     return sorted.slice(0, Math.max(count, sorted.filter((docked) => rank(docked) === 0).length));
   }
 

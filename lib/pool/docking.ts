@@ -1,10 +1,10 @@
 import { type CloneDependencies, type DockPlan, dockClone, newClonePlan } from "../clone/index.ts";
-import { requireDescriptors } from "../host/index.ts";
 import type { Identity, LeaseBook, LeasedValues } from "../netcfg/index.ts";
 import { newIdentity, publicIdentity } from "../netcfg/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
 import type { Docked, DockTarget } from "./dock.ts";
 import type { Memory } from "./memory.ts";
+import type { Room } from "./room.ts";
 import type { Unsettled } from "./unsettled.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 import { recordedTarget, type VmRecord } from "./vm-record.ts";
@@ -14,6 +14,7 @@ export interface DockingDependencies extends CloneDependencies {
   readonly bootId: string;
   readonly leases: LeaseBook;
   readonly memory: Memory;
+  readonly room: Room;
   readonly working: Set<string>;
   readonly unsettled: Unsettled;
 }
@@ -31,9 +32,8 @@ export async function makeDocked(
   deps: DockingDependencies,
 ): Promise<Docked> {
   const { ledger, leases, memory, working } = deps;
-  await requireDescriptors(1, "a clone for the dock");
   using held = new DisposableStack();
-  held.use(await memory.reserve(1, "a clone for the dock"));
+  held.use(await deps.room.reserve(1, "a clone for the dock"));
   const names = newClonePlan();
   const { id } = names;
   const { hostname, network, key } = target.template;

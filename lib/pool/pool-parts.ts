@@ -14,6 +14,7 @@ import { Health } from "./health.ts";
 import { Lifetimes } from "./lifetimes.ts";
 import { LoadedSubstrates } from "./loaded-substrates.ts";
 import { Memory } from "./memory.ts";
+import { Room } from "./room.ts";
 import type { poolOptionsSchema } from "./schemas.ts";
 import { Unsettled } from "./unsettled.ts";
 import { VmOwners } from "./vm-owners.ts";
@@ -67,7 +68,8 @@ export function poolParts({ deps, options, state, closing }: GivenParts) {
   /** Ids of clones that are being made, docked, claimed or taken back. */
   const working = new Set<string>();
   const unsettled = new Unsettled();
-  const docking = { ...deps, ...state, memory, working, unsettled };
+  const room = new Room(memory);
+  const docking = { ...deps, ...state, memory, room, working, unsettled };
   const docks = new Docks({
     start: (substrate, target, signal) => makeDocked(substrate, target, signal, docking),
     meanBytes: (ids) => memory.meanBytes(ids),
@@ -79,6 +81,7 @@ export function poolParts({ deps, options, state, closing }: GivenParts) {
     substrate: (name) => loaded.get(name),
     docks,
     memory,
+    room,
     line,
     owners,
     working,

@@ -11,7 +11,7 @@ import { PoolOwner } from "../support/pool-owner-process.ts";
 import { activateOne, announced, said } from "../support/vms.ts";
 
 const SPEC: ActivateSpec = { substrate: "fake" };
-const OPEN_FILES = 160;
+const OPEN_FILES = 128;
 const NOTHING_COLLECTED = { processes: [], folders: [], sharedMemory: [], records: [], leases: [] };
 
 function wordsOf(owner: PoolOwner, word: string): string[] {

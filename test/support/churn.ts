@@ -11,10 +11,14 @@ const KEYS = 3;
  *
  * @param say is told "handed ID" when a VM is its caller's, and "releasing ID" before that gives it back
  */
-export async function churn(pool: Pool, seed: number, say: (line: string) => void): Promise<never> {
+export async function churn(
+  pool: Pool,
+  { seed, substrate }: { readonly seed: number; readonly substrate: string },
+  say: (line: string) => void,
+): Promise<never> {
   const random = seeded(seed);
   const below = (n: number) => Math.floor(random() * n);
-  await pool.dock("fake", { min: 2, primed: random() < 0.5 });
+  await pool.dock(substrate, { min: 2, primed: random() < 0.5 });
   const release = async () => {
     const vm = pool.vms[below(pool.vms.length)];
     if (vm === undefined) return;
@@ -23,7 +27,7 @@ export async function churn(pool: Pool, seed: number, say: (line: string) => voi
   };
   for (let turn = 0; ; turn++) {
     const spec: ActivateSpec = {
-      substrate: "fake",
+      substrate,
       network: { fabric: random() < 0.5 ? "mcast" : "none" },
       idempotencyKey: random() < 0.3 ? `key-${seed}-${turn}-${below(KEYS)}` : undefined,
       run: random() < 0.2 ? { argv: [random() < 0.5 ? "true" : "false"] } : undefined,

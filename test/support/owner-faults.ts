@@ -2,6 +2,8 @@ import { isVmSubstrateError } from "../../lib/core/index.ts";
 import type { Pool } from "../../lib/pool/index.ts";
 
 const SPEC = { substrate: "fake" } as const;
+/** More than there may be descriptors for. */
+const AT_ONCE = 20;
 
 function codeOf(error: unknown): string {
   return isVmSubstrateError(error) ? error.code : String(error);
@@ -17,7 +19,7 @@ async function sayWhoAnswers(pool: Pool, say: (line: string) => void): Promise<v
 /** Asks for more VMs at once than the process may have open files for, until some are refused. */
 export async function runOutOfDescriptors(pool: Pool, say: (line: string) => void): Promise<void> {
   for (let refused = false; !refused; ) {
-    const calls = await Promise.allSettled(Array.from({ length: 4 }, () => pool.activate(1, SPEC)));
+    const calls = await Promise.allSettled(Array.from({ length: AT_ONCE }, () => pool.activate(1, SPEC)));
     for (const call of calls) {
       if (call.status === "rejected") say(`refused ${codeOf(call.reason)}`);
     }

@@ -15,7 +15,7 @@ export interface OwnerTask {
   /** `vms`: hand out that many. `churn`: make and release them by chance, from a seed. `life`: everything that a VM can live through. `build`: of the mini recipe. The others: see owner-faults.ts. */
   readonly does:
     | { readonly vms: number; readonly ttlMs?: number }
-    | { readonly churn: number }
+    | { readonly churn: number; readonly substrate?: string }
     | "life"
     | "build"
     | "descriptors"
@@ -40,7 +40,8 @@ try {
   else if (task.does === "life") await liveALife(pool, say);
   else if (task.does === "descriptors") await runOutOfDescriptors(pool, say);
   else if (task.does === "disk") await loseTheDisk(pool, new Paths(task.options).store, say);
-  else if ("churn" in task.does) await churn(pool, task.does.churn, say);
+  else if ("churn" in task.does)
+    await churn(pool, { seed: task.does.churn, substrate: task.does.substrate ?? "fake" }, say);
   else if (task.does.vms > 0) await pool.activate(task.does.vms, { substrate: "fake", ttlMs: task.does.ttlMs });
   say("ready");
   setInterval(() => {}, 60_000);

@@ -6,24 +6,20 @@ import { type Expectation, exactPart, type KernelPart } from "../part.ts";
 const LINK_LOCAL_PREFIX = 64;
 
 /**
- * The link-local address that the MAC address makes, always, and the VM's global one where it has one; no other of
- * either scope. The guest does not make the first itself: it would be the one of the substrate's MAC address, the same
- * in all clones. Source: RFC 4291 section 2.5.6 and appendix A.
+ * For a VM with an IPv6 address: that, and the link-local one that its MAC address makes; no other of either scope. The guest
+ * does not make the second itself: it would be the one of the substrate's MAC address, the same in all clones. A VM without
+ * gets neither: what IPv6 sets off in a kernel is a tenth of all that a clone runs. Source: RFC 4291 section 2.5.6 and
+ * appendix A.
  */
 export const ipv6: KernelPart = exactPart("ipv6", (asked, identity, { interface: nic, identity: profile }) => {
-  if (profile?.ipv6 === false) return [];
+  if (profile?.ipv6 === false || identity.address6 === undefined) return [];
+  const global = `${nic},${addressBytes(identity.address6).toString("hex")},${prefixLength6(identity)}`;
+  const expectations: Expectation[] = [
+    { operation: { name: "ipv6", value: asked === "set" ? global : `${nic},global` }, answer: global },
+  ];
+  if (profile === undefined) return expectations;
   const own = `${nic},${linkLocal(identity.mac).toString("hex")},${LINK_LOCAL_PREFIX}`;
-  const expectations: Expectation[] = [];
-  if (profile !== undefined)
-    expectations.push({ operation: { name: "ipv6", value: asked === "set" ? own : `${nic},link` }, answer: own });
-  if (identity.address6 !== undefined) {
-    const global = `${nic},${addressBytes(identity.address6).toString("hex")},${prefixLength6(identity)}`;
-    expectations.push({
-      operation: { name: "ipv6", value: asked === "set" ? global : `${nic},global` },
-      answer: global,
-    });
-  }
-  return expectations;
+  return [{ operation: { name: "ipv6", value: asked === "set" ? own : `${nic},link` }, answer: own }, ...expectations];
 });
 
 /** fe80::/64 and the modified EUI-64: the universal bit turned, ff:fe in the middle. */

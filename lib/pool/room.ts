@@ -1,0 +1,28 @@
+import { requireDescriptors } from "../host/index.ts";
+import type { Memory } from "./memory.ts";
+
+/** Admits clones by what each takes of this process and of the machine: open files and memory. */
+export class Room {
+  readonly #memory: Memory;
+  /** Clones that were admitted and may not have opened their files yet. */
+  #underWay = 0;
+
+  constructor(memory: Memory) {
+    this.#memory = memory;
+  }
+
+  /**
+   * Room for `count` further clones. It is theirs until the result is disposed: by then each is there, or was not made.
+   * @throws VmSubstrateError INSUFFICIENT_DESCRIPTORS, INSUFFICIENT_MEMORY
+   */
+  async reserve(count: number, purpose: string): Promise<Disposable> {
+    using undo = new DisposableStack();
+    this.#underWay += count; // before the first await: those who ask at the same time must not count the same files
+    undo.defer(() => {
+      this.#underWay -= count;
+    });
+    await requireDescriptors(this.#underWay, purpose);
+    undo.use(await this.#memory.reserve(count, purpose));
+    return undo.move();
+  }
+}

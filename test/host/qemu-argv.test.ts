@@ -37,6 +37,15 @@ function json(config: VmConfig, option: string): Record<string, unknown>[] {
   return all(config, option).map((text) => JSON.parse(text));
 }
 
+describe("a generation id", () => {
+  it("is there for guests that know what it means, and differs between a substrate and its clones", () => {
+    expect(json(CLONE, "-device").map(({ driver }) => driver)).not.toContain("vmgenid");
+    const clone = { ...CLONE, generationId: CLONE.uuid };
+    expect(json(clone, "-device")).toContainEqual({ driver: "vmgenid", guid: CLONE.uuid });
+    expect(deviceArguments(clone)).toEqual(deviceArguments({ ...SUBSTRATE, generationId: SUBSTRATE.uuid }));
+  });
+});
+
 describe("every VM", () => {
   it.each([SUBSTRATE, CLONE])("$id runs in a sandbox, without anything it did not ask for", (config) => {
     const [sandbox] = all(config, "-sandbox");
@@ -86,7 +95,11 @@ describe("every VM", () => {
 
   it("has its NIC on a hub of its own, and never on the user-mode stack", () => {
     for (const config of [SUBSTRATE, CLONE]) {
-      expect(json(config, "-netdev")).toEqual([{ type: "hubport", id: "netdev0", hubid: 0 }]);
+      expect(json(config, "-netdev")).toEqual([
+        { type: "hubport", id: "netdev0", hubid: 0 },
+        // Leads nowhere: what the guest sends before it is plugged in is dropped, rather than held back for ever.
+        { type: "hubport", id: "sink0", hubid: 0 },
+      ]);
     }
   });
 });

@@ -8,10 +8,10 @@ import { QmpClient } from "../../lib/qmp/index.ts";
 import { describeQmpConformance, type QmpTarget } from "../support/qmp-conformance.ts";
 
 /** A QEMU without disks, network or display, paused before its first instruction. */
-async function startQemu(machine: string): Promise<QmpTarget> {
+async function startQemu(machine: string, ...devices: string[]): Promise<QmpTarget> {
   const directory = await mkdtemp(join(tmpdir(), "qmp-"));
   const path = join(directory, "m");
-  const args = ["-accel", "tcg", "-machine", machine, "-nodefaults", "-S", "-display", "none"];
+  const args = ["-accel", "tcg", "-machine", machine, "-nodefaults", "-S", "-display", "none", ...devices];
   const monitor = ["-chardev", `socket,id=m,path=${path},server=on,wait=off`, "-mon", "chardev=m,mode=control"];
   const qemu = spawn("qemu-system-x86_64", [...args, ...monitor], { stdio: "ignore" });
   const exited = once(qemu, "exit");
@@ -33,6 +33,13 @@ describe("a real monitor", () => {
     await using target = await startQemu("none");
     await using client = await QmpClient.connect(target.path, { retryUntilPresent: true });
     expect((await client.execute("query-qmp-schema")).length).toBeGreaterThan(500);
+  });
+
+  it("shows the generation id that a VM was given", async () => {
+    const guid = "6c1f1f39-0c64-4b4c-8a2d-f3a5a3b2f001";
+    await using target = await startQemu("pc", "-device", JSON.stringify({ driver: "vmgenid", guid }));
+    await using client = await QmpClient.connect(target.path, { retryUntilPresent: true });
+    expect(await client.execute("query-vm-generation-id")).toEqual({ guid });
   });
 
   it("does not greet a second client, which then gives up", async () => {

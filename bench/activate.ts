@@ -1,4 +1,5 @@
 import { type ActivateSpec, PHASES, Pool, type Vm } from "vm-substrate";
+import type { Context } from "./context.ts";
 import { describeMachine, markdownTable, writeResults } from "./results.ts";
 import { type Summary, summarize } from "./statistics.ts";
 
@@ -21,19 +22,25 @@ interface Sample {
  * Cold boot and activation to the same state: hostname, address, MAC, keys, entropy and clock set, verified, link up.
  * Interleaved in one run, one VM at a time, so that both see the same machine.
  */
-export async function benchActivate(rounds: number): Promise<void> {
-  await using pool = await Pool.open();
-  const substrate = await pool.build({ recipe: SUBSTRATE, onProgress: ({ message }) => console.error(message) });
+export async function benchActivate(rounds: number, { stateDir, signal }: Context): Promise<void> {
+  await using pool = await Pool.open({ stateDir });
+  const substrate = await pool.build({
+    recipe: SUBSTRATE,
+    signal,
+    onProgress: ({ message }) => console.error(message),
+  });
   const samples: Record<Kind, Sample[]> = { "cold boot": [], "activation, helper": [], "activation, agent only": [] };
   const spec: ActivateSpec = { substrate: SUBSTRATE, network: { fabric: "mcast", subnet: "10.77.0.0/24" } };
 
-  await sample(() => pool.activate(1, spec)); // not counted: the first run of this program's own code
+  await sample(() => pool.activate(1, spec, { signal })); // not counted: the first run of this program's own code
   for (let round = 1; round <= rounds; round++) {
     console.error(`round ${round} of ${rounds}`);
-    samples["cold boot"].push(await sample(() => pool.coldBoot(1, spec)));
+    samples["cold boot"].push(await sample(() => pool.coldBoot(1, spec, { signal })));
     for (let i = 0; i < ACTIVATIONS_PER_ROUND; i++) {
-      samples["activation, helper"].push(await sample(() => pool.activate(1, spec)));
-      samples["activation, agent only"].push(await sample(() => pool.activate(1, { ...spec, channel: "agent" })));
+      samples["activation, helper"].push(await sample(() => pool.activate(1, spec, { signal })));
+      samples["activation, agent only"].push(
+        await sample(() => pool.activate(1, { ...spec, channel: "agent" }, { signal })),
+      );
     }
   }
   const memory = await measureMemory(pool, spec);
@@ -60,7 +67,6 @@ export async function benchActivate(rounds: number): Promise<void> {
     },
     report(machine, substrate, totals, phases, ratio, clockOffsetMs, memory),
   );
-  console.error("written: bench/results/activate.json and activate.md");
 }
 
 async function sample(make: () => Promise<Vm[]>): Promise<Sample> {

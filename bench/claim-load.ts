@@ -1,7 +1,18 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Pool, Vm } from "vm-substrate";
-import { type Context, check, emptyDock, fillDock, progress, release, SPEC, SUBSTRATE, TEMPLATE } from "./context.ts";
+import type { Pool } from "vm-substrate";
+import {
+  type Context,
+  check,
+  emptyDock,
+  type Failures,
+  fillDock,
+  progress,
+  release,
+  SPEC,
+  SUBSTRATE,
+  TEMPLATE,
+} from "./context.ts";
 import { markdownTable, summaryTable } from "./results.ts";
 import { measure, type Sample, summarizeSamples } from "./samples.ts";
 import { type Summary, summarize } from "./statistics.ts";
@@ -40,13 +51,18 @@ export interface Load {
   readonly filling: Readonly<Record<string, Summary>>;
 }
 
-export async function claimsUnderLoad(pool: Pool, options: LoadOptions, context: Context): Promise<Load> {
+export async function claimsUnderLoad(
+  pool: Pool,
+  options: LoadOptions,
+  failures: Failures,
+  context: Context,
+): Promise<Load> {
   const atOnce: Record<string, AtOnce> = {};
   const refill = {} as Record<Clones, Summary>;
   const filling: Record<string, Summary> = {};
   for (const clones of CLONES) {
     const rates: number[] = [];
-    atOnce[clones] = await claimsAtOnce(pool, AT_ONCE, options.rounds, context, async () => {
+    atOnce[clones] = await claimsAtOnce(pool, AT_ONCE, options.rounds, failures, context, async () => {
       await emptyDock(pool, context);
       const tookMs = await fillDock(pool, AT_ONCE, clones === "primed", context);
       rates.push(AT_ONCE / (tookMs / 1000));
@@ -54,7 +70,7 @@ export async function claimsUnderLoad(pool: Pool, options: LoadOptions, context:
     refill[clones] = summarize(rates);
     progress(`refill, ${clones}: p50 ${refill[clones].p50.toFixed(1)} clones/s`);
   }
-  atOnce["empty dock"] = await claimsAtOnce(pool, AT_ONCE_EMPTY, options.rounds, context, () =>
+  atOnce["empty dock"] = await claimsAtOnce(pool, AT_ONCE_EMPTY, options.rounds, failures, context, () =>
     emptyDock(pool, context),
   );
   for (const clones of CLONES) {
@@ -72,6 +88,7 @@ async function claimsAtOnce(
   pool: Pool,
   count: number,
   rounds: number,
+  failures: Failures,
   { signal }: Context,
   prepare: () => Promise<void>,
 ): Promise<AtOnce> {
@@ -85,14 +102,18 @@ async function claimsAtOnce(
     const cpu = process.cpuUsage();
     loop.enable();
     const startedAt = performance.now();
-    const vms: Vm[] = await pool.activate(count, SPEC, { signal });
-    totals.push(performance.now() - startedAt);
+    const vms = await failures.note(`activate(${count}), round ${round}`, signal, () =>
+      pool.activate(count, SPEC, { signal }),
+    );
+    const totalMs = performance.now() - startedAt;
     loop.disable();
+    if (vms === undefined) continue;
+    totals.push(totalMs);
     const { user, system } = process.cpuUsage(cpu);
     cpus.push((user + system) / 1000 / count);
     p99s.push(loop.percentile(99) / NS_PER_MS);
     longest.push(loop.max / NS_PER_MS);
-    progress(`${count} at once, round ${round} of ${rounds}: ${totals.at(-1)?.toFixed(0)} ms`);
+    progress(`${count} at once, round ${round} of ${rounds}: ${totalMs.toFixed(0)} ms`);
     await release(vms);
   }
   return {
@@ -122,13 +143,15 @@ async function pacedClaims(
     await fillDock(pool, DEPTH_BEFORE_FILLING, primed, context);
     if (isFilling) await pool.dock(SUBSTRATE, { min: DEPTH_OF_FILLING, max: DEPTH_OF_FILLING, primed, ...TEMPLATE });
     const before = samples.length;
+    const goesOn = () =>
+      isFilling && samples.length < count && pool.docks.some(({ ready }) => ready < DEPTH_OF_FILLING);
     do {
       await delay(BETWEEN_CLAIMS_MS, undefined, { signal });
       const wasFilling = pool.docks.some(({ starting }) => starting > 0);
       const { vm, sample } = await measure(() => pool.activate(1, SPEC, { signal }));
       if (vm.origin === "docked" && wasFilling === isFilling) samples.push(sample);
       await release([vm]);
-    } while (isFilling && samples.length < count && pool.docks.some(({ ready }) => ready < DEPTH_OF_FILLING));
+    } while (goesOn());
     fruitless = samples.length > before ? 0 : fruitless + 1;
     check(fruitless < 10, `${clones}: no claim came from a dock that is ${isFilling ? "being filled" : "at rest"}`);
   }
@@ -149,7 +172,7 @@ export function loadReport({ atOnce, refillClonesPerSecond, filling }: Load, { r
   const header = ["VMs", "total p50", "min", "max", "p50 / VMs", "Node's CPU per VM", "loop delay p99", "longest"];
   return `## Many at once
 
-One \`activate(n)\`, ${rounds} rounds, from a dock that holds so many, or with none. Milliseconds. The event loop's delay is that of
+One \`activate(n)\`, rounds: ${rounds}, from a dock that holds so many, or with none. Milliseconds. The event loop's delay is that of
 \`monitorEventLoopDelay({ resolution: 1 })\` during the call, whose own timer is 1 ms of it; its p99 is the median of the rounds.
 
 ${markdownTable(header, Object.entries(atOnce).map(row))}

@@ -1,6 +1,17 @@
 import type { ActivateSpec, Pool } from "vm-substrate";
 import { claimsUnderLoad, type LoadOptions, loadReport } from "./claim-load.ts";
-import { type Context, check, emptyDock, fillDock, MIB, openPool, progress, release, SPEC } from "./context.ts";
+import {
+  type Context,
+  check,
+  emptyDock,
+  Failures,
+  fillDock,
+  MIB,
+  openPool,
+  progress,
+  release,
+  SPEC,
+} from "./context.ts";
 import { conditions, describeMachine, phaseTable, summaryTable, writeResults } from "./results.ts";
 import { measure, type Sample, summarizeSamples } from "./samples.ts";
 
@@ -30,14 +41,15 @@ export interface ClaimOptions extends LoadOptions {
 /** Claims one at a time from a dock that is full and at rest, without a dock, many at once, and while a dock is filled. */
 export async function benchClaim(options: ClaimOptions, context: Context): Promise<void> {
   const machine = await describeMachine();
-  const { pool, substrate } = await openPool(context);
-  await using _closing = pool;
+  await using opened = await openPool(context);
+  const { pool, substrate } = opened;
+  const failures = new Failures();
   const kinds = new Map<string, Awaited<ReturnType<typeof claimsOf>>>();
   for (const kind of KINDS) {
     const count = kind.claims === "primed" ? options.primedClaims : options.otherClaims;
     kinds.set(kind.name, await claimsOf(kind, count, pool, context));
   }
-  const load = await claimsUnderLoad(pool, options, context);
+  const load = await claimsUnderLoad(pool, options, failures, context);
 
   const summaries = Object.fromEntries([...kinds].map(([name, { summary }]) => [name, summary]));
   const privateMiB = Object.fromEntries([...kinds].map(([name, kind]) => [name, kind.privateMiB]));
@@ -45,7 +57,16 @@ export async function benchClaim(options: ClaimOptions, context: Context): Promi
     Object.fromEntries(Object.entries(summaries).map(([name, one]) => [name, one[of]]));
   await writeResults(
     "claim",
-    { date: new Date().toISOString(), machine, substrate, options, claims: summaries, privateMiB, load },
+    {
+      date: new Date().toISOString(),
+      machine,
+      substrate,
+      options,
+      claims: summaries,
+      privateMiB,
+      load,
+      failures: failures.messages,
+    },
     `# Claims
 
 ${conditions(machine, substrate)}
@@ -71,8 +92,9 @@ Private memory of a VM right after its claim, QEMU included, MiB: ${Object.entri
       .map(([name, mib]) => `${name} ${mib.toFixed(1)}`)
       .join(", ")}.
 
-${loadReport(load, options)}`,
+${loadReport(load, options)}${failures.markdown}`,
   );
+  failures.throwIfAny();
 }
 
 async function claimsOf({ name, dock, spec }: Kind, count: number, pool: Pool, context: Context) {

@@ -25,23 +25,28 @@ export interface Context {
 }
 
 export function defaultStateDir(): string {
-  return join(process.env["XDG_STATE_HOME"] || join(homedir(), ".local/state"), "vm-substrate");
+  return join(process.env.XDG_STATE_HOME || join(homedir(), ".local/state"), "vm-substrate");
 }
 
 export function progress(message: string): void {
   console.error(message);
 }
 
-/** A pool with the substrate loaded. The caller owns it. */
-export async function openPool({ stateDir, signal }: Context) {
+export interface OpenedPool extends AsyncDisposable {
+  readonly pool: Pool;
+  readonly substrate: SubstrateInfo;
+}
+
+/** A pool with the substrate loaded. Closing it ends all its VMs. */
+export async function openPool({ stateDir, signal }: Context): Promise<OpenedPool> {
   await using undo = new AsyncDisposableStack();
   const pool = undo.use(await Pool.open({ stateDir }));
   const onProgress = ({ message }: { message: string }) => progress(message);
   const substrate: SubstrateInfo = await pool.build({ recipe: SUBSTRATE, signal, onProgress });
   // Not counted: the first run of this program's own code.
   await release(await pool.activate(1, SPEC, { signal }));
-  undo.move();
-  return { pool, substrate };
+  const owned = undo.move();
+  return { pool, substrate, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 /** Sets the dock to exactly `count` clones and resolves when they are there and at rest. @returns milliseconds of filling */
@@ -70,6 +75,34 @@ async function atRest(pool: Pool, signal: AbortSignal): Promise<void> {
 
 export async function release(vms: readonly Vm[]): Promise<void> {
   await Promise.all(vms.map((vm) => vm.release()));
+}
+
+/** What went wrong without ending the benchmark: it is part of the results, and makes the status non-zero in the end. */
+export class Failures {
+  readonly messages: string[] = [];
+
+  /** @returns undefined for an attempt that failed */
+  async note<T>(what: string, signal: AbortSignal, attempt: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await attempt();
+    } catch (error) {
+      signal.throwIfAborted();
+      const message = `${what}: ${error instanceof Error ? error.message : String(error)}`;
+      progress(`FAILED: ${message}`);
+      this.messages.push(message);
+      return undefined;
+    }
+  }
+
+  get markdown(): string {
+    if (this.messages.length === 0) return "";
+    return `\n## Failed\n\nNot counted above:\n\n${this.messages.map((message) => `- ${message}`).join("\n")}\n`;
+  }
+
+  /** After the results were written. */
+  throwIfAny(): void {
+    check(this.messages.length === 0, `${this.messages.length} attempts failed; the report lists them`);
+  }
 }
 
 /** The first failed check ends a benchmark with a non-zero status. */

@@ -1,7 +1,18 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Pool, Vm } from "vm-substrate";
 import { lineChart } from "./chart.ts";
-import { type Context, check, emptyDock, fillDock, openPool, progress, release, SPEC, SUBSTRATE } from "./context.ts";
+import {
+  type Context,
+  check,
+  emptyDock,
+  Failures,
+  fillDock,
+  openPool,
+  progress,
+  release,
+  SPEC,
+  SUBSTRATE,
+} from "./context.ts";
 import { availableMiB, type MemoryOfClones, memoryOfClones } from "./memory.ts";
 import { conditions, describeMachine, markdownTable, summaryTable, writeChart, writeResults } from "./results.ts";
 import { measure } from "./samples.ts";
@@ -43,15 +54,26 @@ interface PerClone {
 /** How much memory a clone takes, and how long a claim, against how many there are. */
 export async function benchDensity(options: DensityOptions, context: Context): Promise<void> {
   const machine = await describeMachine();
-  const { pool, substrate } = await openPool(context);
-  await using _closing = pool;
+  await using opened = await openPool(context);
+  const { pool, substrate } = opened;
+  const failures = new Failures();
   const { steps, stoppedBecause } = await restoredSteps(pool, options, context);
-  const all = await claimAll(pool, steps.at(-1)?.clones ?? 0, options, context);
+  const all = await claimAll(pool, steps.at(-1)?.clones ?? 0, options, failures, context);
   const others = await otherKinds(pool, options, context);
 
   await writeResults(
     "density",
-    { date: new Date().toISOString(), machine, substrate, options, steps, stoppedBecause, all, others },
+    {
+      date: new Date().toISOString(),
+      machine,
+      substrate,
+      options,
+      steps,
+      stoppedBecause,
+      all,
+      others,
+      failures: failures.messages,
+    },
     `# Density
 
 ${conditions(machine, substrate)}
@@ -80,7 +102,7 @@ ${stoppedBecause === undefined ? "" : `\nStopped early: ${stoppedBecause}\n`}
 
 ## All of them claimed
 
-${all.vms} VMs, ${all.fromDock} of them from the dock, by \`activate(${options.batch})\`, two calls under way at a time, in ${Math.round(all.totalMs)} ms: ${(all.totalMs / all.vms).toFixed(1)} ms for each. All run at the
+${all.vms} of ${all.wanted} VMs, ${all.fromDock} of them from the dock, by \`activate(${options.batch})\`, two calls under way at a time, in ${Math.round(all.totalMs)} ms: ${(all.totalMs / all.vms).toFixed(1)} ms for each. All run at the
 same time, and differ in each of ${UNIQUE.join(", ")}.
 
 ${summaryTable({ "one call, ms": all.callMs, "one VM, from its call, ms": all.vmMs })}
@@ -95,7 +117,7 @@ ${markdownTable(
 )}
 
 \`running\`: claimed from primed clones, and idle for ${IDLE_MS / 1000} s.
-`,
+${failures.markdown}`,
   );
   const against = (of: (step: Step) => number) => steps.map((step) => [step.clones, of(step)] as const);
   const memory = [
@@ -103,11 +125,16 @@ ${markdownTable(
     { name: "private", points: against((step) => step.privateMiB) },
   ];
   const claims = [{ name: "p50", points: against((step) => step.claimMs.p50) }];
-  const chart = lineChart("Memory of a docked clone and time of a claim, against the number of clones", "docked clones", [
-    { title: "Memory of a restored clone, MiB", series: memory },
-    { title: "Claim of a restored clone, ms", series: claims },
-  ]);
+  const chart = lineChart(
+    "Memory of a docked clone and time of a claim, against the number of clones",
+    "docked clones",
+    [
+      { title: "Memory of a restored clone, MiB", series: memory },
+      { title: "Claim of a restored clone, ms", series: claims },
+    ],
+  );
   await writeChart("density", chart);
+  failures.throwIfAny();
 }
 
 async function restoredSteps(pool: Pool, { max, claimsPerStep }: DensityOptions, context: Context) {
@@ -124,8 +151,8 @@ async function restoredSteps(pool: Pool, { max, claimsPerStep }: DensityOptions,
       break;
     }
     const tookMs = await fillDock(pool, count, false, context);
-    const perClone = await perCloneMemory(context);
-    check(perClone.clones === count, `${perClone.clones} processes for ${count} docked clones`);
+    const memory = await perCloneMemory(context);
+    check(memory.clones === count, `${memory.clones} processes for ${count} docked clones`);
     const dockMemoryMiB = pool.docks.find(({ substrate }) => substrate === SUBSTRATE)?.memoryMiB;
     const left = await availableMiB();
     const claims: number[] = [];
@@ -138,8 +165,8 @@ async function restoredSteps(pool: Pool, { max, claimsPerStep }: DensityOptions,
     }
     const claimMs = summarize(claims);
     const msPerDockedClone = tookMs / (count - before);
-    steps.push({ ...perClone, dockMemoryMiB, availableMiB: left, msPerDockedClone, claimMs });
-    const line = `Pss ${perClone.pssMiB.toFixed(1)} MiB, ${msPerDockedClone.toFixed(0)} ms each, claim p50 ${claimMs.p50.toFixed(1)} ms`;
+    steps.push({ ...memory, dockMemoryMiB, availableMiB: left, msPerDockedClone, claimMs });
+    const line = `Pss ${memory.pssMiB.toFixed(1)} MiB, ${msPerDockedClone.toFixed(0)} ms each, claim p50 ${claimMs.p50.toFixed(1)} ms`;
     progress(`${count} restored: ${line}, ${Math.round(left)} MiB available`);
   }
   check(steps.length > 0, stoppedBecause ?? "no step was made");
@@ -147,7 +174,7 @@ async function restoredSteps(pool: Pool, { max, claimsPerStep }: DensityOptions,
 }
 
 /** Two calls are always under way, because the dock is filled again as soon as none is. */
-async function claimAll(pool: Pool, count: number, { batch }: DensityOptions, context: Context) {
+async function claimAll(pool: Pool, count: number, { batch }: DensityOptions, failures: Failures, context: Context) {
   const { signal, stateDir } = context;
   const sizes = Array.from({ length: Math.ceil(count / batch) }, (_, i) => Math.min(batch, count - i * batch));
   const callMs: number[] = [];
@@ -156,7 +183,9 @@ async function claimAll(pool: Pool, count: number, { batch }: DensityOptions, co
   const worker = async () => {
     for (let size = sizes.shift(); size !== undefined; size = sizes.shift()) {
       const calledAt = performance.now();
-      vms.push(...(await pool.activate(size, SPEC, { signal })));
+      const made = await failures.note(`activate(${size})`, signal, () => pool.activate(size, SPEC, { signal }));
+      if (made === undefined) continue;
+      vms.push(...made);
       callMs.push(performance.now() - calledAt);
       progress(`${vms.length} of ${count} claimed`);
     }
@@ -166,13 +195,13 @@ async function claimAll(pool: Pool, count: number, { batch }: DensityOptions, co
   await emptyDock(pool, context);
   for (const field of UNIQUE) {
     const different = new Set(vms.map((vm) => vm[field])).size;
-    check(different === count, `${count} VMs have ${different} values of ${field}`);
+    check(different === vms.length, `${vms.length} VMs have ${different} values of ${field}`);
   }
   const fromDock = vms.filter(({ origin }) => origin === "docked").length;
   const running = perClone(await memoryOfClones(stateDir));
   await release(vms);
   const vmMs = summarize(vms.map(({ timings }) => timings.totalMs));
-  return { vms: count, fromDock, totalMs, callMs: summarize(callMs), vmMs, running };
+  return { vms: vms.length, wanted: count, fromDock, totalMs, callMs: summarize(callMs), vmMs, running };
 }
 
 async function otherKinds(pool: Pool, { max }: DensityOptions, context: Context) {

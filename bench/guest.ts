@@ -22,7 +22,7 @@ export function newIdentity(index: number): Identity {
   const hex = (index & 0xffff).toString(16).padStart(4, "0");
   return {
     hostname: `other-${index}`,
-    address: `10.78.${(index >> 8) & 0xff}.${(index & 0xff) || 1}`,
+    address: `10.78.${(index >> 8) & 0xff}.${index & 0xff || 1}`,
     mac: `02:78:00:00:${hex.slice(0, 2)}:${hex.slice(2)}`,
   };
 }
@@ -71,7 +71,11 @@ export class Guest implements AsyncDisposable {
       ["ipv4", `${NIC},${address},16`, `${NIC},${address},16`],
       ["ipv6", `${NIC},global`, NIC],
       file("/etc/hostname", "644", `${hostname}\n`),
-      file("/etc/hosts", "644", `127.0.0.1 localhost\n${address} ${hostname}\n::1 localhost ip6-localhost ip6-loopback\n`),
+      file(
+        "/etc/hosts",
+        "644",
+        `127.0.0.1 localhost\n${address} ${hostname}\n::1 localhost ip6-localhost ip6-loopback\n`,
+      ),
       file("/etc/machine-id", "444", `${machineId}\n`),
       file("/var/lib/dbus/machine-id", "444", `${machineId}\n`),
       file("/etc/dropbear/dropbear_ed25519_host_key", "600", hostKey()),
@@ -97,7 +101,10 @@ export class Guest implements AsyncDisposable {
   async #request(operations: readonly Operation[], timeoutMs = ANSWER_TIMEOUT_MS): Promise<string[]> {
     const id = randomBytes(8).toString("hex");
     this.#answer = Promise.withResolvers<string>();
-    const timer = setTimeout(() => this.#answer?.reject(new Error("bench: the guest's helper does not answer")), timeoutMs);
+    const timer = setTimeout(
+      () => this.#answer?.reject(new Error("bench: the guest's helper does not answer")),
+      timeoutMs,
+    );
     try {
       this.#answer.promise.catch(() => {});
       await this.#helper.write(`${[id, ...operations.map(([name, value]) => `${name}=${value}`)].join(" ")}\n`);

@@ -17,7 +17,9 @@ export interface BootMachine {
 
 export async function bootMachine(pool: Pool, signal: AbortSignal): Promise<BootMachine> {
   const vms = await pool.coldBoot(1, { substrate: SUBSTRATE }, { signal });
-  const argv = (await readFile(`/proc/${vms[0]?.pid}/cmdline`, "utf8")).split("\0").slice(1, -1);
+  // A forked QEMU's arguments are followed by the rest of the place that they were written into.
+  const text = (await readFile(`/proc/${vms[0]?.pid}/cmdline`, "utf8")).replace(/\0+$/, "");
+  const argv = text.split("\0").slice(1);
   await release(vms);
   const value = (option: string) => {
     const found = argv[argv.indexOf(option) + 1];

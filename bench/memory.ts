@@ -19,7 +19,8 @@ export async function memoryOfClones(stateDir: string): Promise<MemoryOfClones> 
     const isClone = commandLine.includes("guest=vm-substrate-") && commandLine.includes(below);
     if (!isClone && !(await isForkServer(pid, commandLine))) continue;
     const rollup = await readFile(`/proc/${pid}/smaps_rollup`, "utf8").catch(() => "");
-    const mib = (field: string) => (Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(rollup)?.[1] ?? 0) * 1024) / MIB;
+    const mib = (field: string) =>
+      (Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(rollup)?.[1] ?? 0) * 1024) / MIB;
     total.pssMiB += mib("Pss");
     total.privateMiB += mib("Private_Clean") + mib("Private_Dirty");
     if (isClone) total.clones++;

@@ -60,7 +60,8 @@ export function markdownTable(header: readonly string[], rows: readonly (readonl
 }
 
 function cell(value: string | number): string {
-  return typeof value === "number" ? String(Math.round(value * 10) / 10) : value;
+  if (typeof value === "string") return value;
+  return Number.isNaN(value) ? "failed" : String(Math.round(value * 10) / 10);
 }
 
 /** One row a summary; with `base`, also how many times less its median is than that one's. */

@@ -1,32 +1,98 @@
 import { parseArgs } from "node:util";
 import { benchActivate } from "./activate.ts";
 import { benchClaim } from "./claim.ts";
+import { benchCompare } from "./compare.ts";
+import { LIBVIRT_SETUP } from "./compare-libvirt.ts";
+import { type Context, defaultStateDir } from "./context.ts";
+import { benchDensity } from "./density.ts";
 
 const HELP = `npm run bench -- <benchmark> [options]
 
   activate   cold boot of an overlay of the same disk against activation from the substrate
-             --rounds N   rounds, each one cold boot and 5 activations a channel (default 10)
-  claim      claims from a dock of primed and of restored clones
-             --claims N   claims of each kind (default 100)
+             --rounds N          rounds, each one cold boot and 5 activations a channel (default 10)
+  claim      claims: primed, on the fly, restored, without a dock, by the agent only; 32 and 64 at once; while a dock is filled
+             --primed N          claims of primed clones (default 200)
+             --claims N          claims of each other kind, and while a dock is filled (default 100)
+             --rounds N          rounds of 32 and 64 at once, and of refills (default 3)
+  density    memory of a clone and time of a claim against how many there are; all of them claimed; docs/density.svg
+             --max N             largest number of clones (default 300); stops earlier when memory would not do
+             --claims N          claims at each number (default 10)
+             --batch N           VMs of a call when all are claimed (default 32)
+  compare    the same guest by cold boot, savevm/-loadvm, virsh restore, our clone and our dock; docs/compare.svg
+             --rounds N          VMs of each kind (default 10)
+             --work-dir DIR      for the images of savevm and virsh (default /dev/shm)
+             --no-libvirt        without virsh restore
 
-Writes bench/results/<benchmark>.json and .md. Run it on an idle machine.`;
+  every one  --state-dir DIR     the pool's (default: the library's own)
+
+compare's virsh needs libvirt, which nothing here installs:
+  ${LIBVIRT_SETUP}
+No service needs to run: the benchmark starts a libvirtd of its own. Without libvirt, virsh restore is left out and the report
+says so.
+
+Writes bench/results/<benchmark>.json and .md. Run it on an idle machine. Ctrl-C ends it and all its VMs.`;
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
-    rounds: { type: "string", default: "10" },
-    claims: { type: "string", default: "100" },
+    rounds: { type: "string" },
+    primed: { type: "string" },
+    claims: { type: "string" },
+    max: { type: "string" },
+    batch: { type: "string" },
+    "work-dir": { type: "string", default: "/dev/shm" },
+    "state-dir": { type: "string", default: defaultStateDir() },
+    "no-libvirt": { type: "boolean", default: false },
     help: { type: "boolean" },
   },
 });
+
+/** Options that one benchmark takes another may not know; a number that is none must not become a run of nothing. */
+function count(option: "rounds" | "primed" | "claims" | "max" | "batch", otherwise: number): number {
+  const given = values[option];
+  if (given === undefined) return otherwise;
+  if (/^[1-9]\d{0,4}$/.test(given)) return Number(given);
+  throw new RangeError(`--${option}: expected a number from 1, got "${given}"`);
+}
+
+const BENCHMARKS: Readonly<Record<string, (context: Context) => Promise<void>>> = {
+  activate: (context) => benchActivate(count("rounds", 10), context),
+  claim: (context) =>
+    benchClaim(
+      {
+        primedClaims: count("primed", 200),
+        otherClaims: count("claims", 100),
+        fillingClaims: count("claims", 100),
+        rounds: count("rounds", 3),
+      },
+      context,
+    ),
+  density: (context) =>
+    benchDensity({ max: count("max", 300), claimsPerStep: count("claims", 10), batch: count("batch", 32) }, context),
+  compare: (context) =>
+    benchCompare({ rounds: count("rounds", 10), workDir: values["work-dir"], libvirt: !values["no-libvirt"] }, context),
+};
+
 const [name] = positionals;
+const benchmark = name === undefined ? undefined : BENCHMARKS[name];
 if (values.help || name === undefined) {
   console.log(HELP);
-} else if (name === "activate") {
-  await benchActivate(Number(values.rounds));
-} else if (name === "claim") {
-  await benchClaim(Number(values.claims));
-} else {
-  console.error(`there is no benchmark "${name}"\n\n${HELP}`);
+} else if (benchmark === undefined || positionals.length > 1) {
+  console.error(`there is no benchmark "${positionals.join(" ")}"\n\n${HELP}`);
   process.exitCode = 2;
+} else {
+  const interrupted = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      // Pools and processes are closed on the way out; a second Ctrl-C must not cut that short.
+      if (!interrupted.signal.aborted) console.error(`${signal}: ending every VM`);
+      interrupted.abort(new Error(`interrupted by ${signal}`));
+    });
+  }
+  try {
+    await benchmark({ signal: interrupted.signal, stateDir: values["state-dir"] });
+  } catch (error) {
+    console.error(interrupted.signal.aborted ? "interrupted; nothing was written" : error);
+    process.exitCode = interrupted.signal.aborted ? 130 : 1;
+  }
 }

@@ -29,13 +29,17 @@ export async function copyImage(from: string, to: string, signal: AbortSignal): 
   await tool(["cp", "--reflink=auto", "--sparse=auto", from, to], { signal });
 }
 
-export interface Started extends AsyncDisposable {
+interface Started extends AsyncDisposable {
   /** Resolves when it has ended. */
   readonly ended: Promise<unknown>;
 }
 
 /** In a session of its own, so that Ctrl-C ends it by us. Ended by SIGTERM, and SIGKILL after a grace period, when disposed. */
-export async function start(argv: readonly [string, ...string[]], logFile: string, options: Omit<ToolOptions, "signal">) {
+export async function start(
+  argv: readonly [string, ...string[]],
+  logFile: string,
+  options: Omit<ToolOptions, "signal">,
+) {
   const [program, ...args] = argv;
   const { user, ...others } = options;
   const ids = user === undefined ? {} : { uid: user, gid: user };

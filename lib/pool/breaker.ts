@@ -38,6 +38,11 @@ export class Breaker {
     this.#trying = true;
   }
 
+  /** It could not be tried, for a reason that has nothing to do with the work. */
+  gaveUp(): void {
+    this.#trying = false;
+  }
+
   succeeded(): void {
     this.#failures = 0;
     this.#trying = false;

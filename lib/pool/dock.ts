@@ -228,6 +228,7 @@ export class Dock implements AsyncDisposable {
       if (signal.aborted) return;
       this.#lastError = error;
       if (isVmSubstrateError(error, "INSUFFICIENT_MEMORY") || isVmSubstrateError(error, "LEASE_EXHAUSTED")) {
+        this.#breaker.gaveUp();
         await delay(SHORT_RETRY_MS, undefined, { signal, ref: false }).catch(() => {});
         return;
       }

@@ -137,7 +137,7 @@ describe("Health", () => {
     let asked = 0;
     const vms = () => [{ heartbeat: async () => void asked++ } as unknown as Vm];
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-    using _never = new Health({ intervalMs: 0, timeoutMs: 1, vms });
+    using _ = new Health({ intervalMs: 0, timeoutMs: 1, vms });
     new Health({ intervalMs: 10, timeoutMs: 1, vms })[Symbol.dispose]();
     await vi.advanceTimersByTimeAsync(100);
     expect(asked).toBe(0);

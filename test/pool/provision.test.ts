@@ -23,7 +23,9 @@ describe.each(ORIGINS)("a %s VM", (_, min, spec) => {
     const fake = await openFakePool();
     await fake.pool.dock("fake", { min });
     await fake.pool.docked("fake", { count: min });
-    return { fake, activating: activateOne(fake.pool, { ...spec, ...more }) };
+    const activating = activateOne(fake.pool, { ...spec, ...more });
+    activating.catch(() => {});
+    return { ...fake, activating, [Symbol.asyncDispose]: () => fake[Symbol.asyncDispose]() };
   }
 
   it("has the files that it was to be given, byte by byte, with their modes", async () => {
@@ -34,9 +36,8 @@ describe.each(ORIGINS)("a %s VM", (_, min, spec) => {
       { path: "/usr/bin/start", content: "#!/bin/sh\n", mode: 0o755 },
       { path: "/etc/empty", content: "" },
     ];
-    const { fake, activating } = await activated({ files });
-    await using _fake = fake;
-    const vm = await activating;
+    await using given = await activated({ files });
+    const vm = await given.activating;
     for (const { path, content, mode = 0o644 } of files) {
       expect(Buffer.from(await vm.readFile(path)), path).toEqual(Buffer.from(content));
       expect(await said(vm, "stat", "-c", "%a", path), path).toBe(mode.toString(8));
@@ -45,9 +46,8 @@ describe.each(ORIGINS)("a %s VM", (_, min, spec) => {
 
   it("has its environment in what it runs first, in every later program, and for logins", async () => {
     const env = { MODE: "ranked", GREETING: "hello $USER; `x`", EMPTY: "" };
-    const { fake, activating } = await activated({ env, run: { argv: ["true"] } });
-    await using _fake = fake;
-    const vm = await activating;
+    await using given = await activated({ env, run: { argv: ["true"] } });
+    const vm = await given.activating;
     const lines = Object.entries(env).map(([name, value]) => `${name}=${value}`);
     expect((await said(vm, "env")).split("\n")).toEqual(expect.arrayContaining(lines));
     const more = await vm.exec(["env"], { env: { MODE: "casual", EXTRA: "1" } });
@@ -57,37 +57,33 @@ describe.each(ORIGINS)("a %s VM", (_, min, spec) => {
   });
 
   it("lets the holders of its keys log in, and nobody else", async () => {
-    const { fake, activating } = await activated({ authorizedKeys: KEYS });
-    await using _fake = fake;
-    const vm = await activating;
+    await using given = await activated({ authorizedKeys: KEYS });
+    const vm = await given.activating;
     expect(await textOf(vm, "/root/.ssh/authorized_keys")).toBe(`${KEYS.join("\n")}\n`);
     expect(await said(vm, "stat", "-c", "%a", "/root/.ssh/authorized_keys")).toBe("600");
   });
 
   it("keeps nobody's key when it is given none", async () => {
-    const { fake, activating } = await activated({});
-    await using _fake = fake;
-    expect(await textOf(await activating, "/root/.ssh/authorized_keys")).toBe("");
+    await using given = await activated({});
+    expect(await textOf(await given.activating, "/root/.ssh/authorized_keys")).toBe("");
   });
 
   it("is destroyed when what it is to run first fails, and the error says how that ended", async () => {
-    const { fake, activating } = await activated({ run: { argv: ["complain", "--all"] } });
-    await using _fake = fake;
-    await expect(activating).rejects.toMatchObject({
+    await using given = await activated({ run: { argv: ["complain", "--all"] } });
+    await expect(given.activating).rejects.toMatchObject({
       code: "RUN_FAILED",
       message: expect.stringMatching(/"complain" ended with status 3 .*no such match/),
       details: { exitCode: 3, stdout: "half a result\n", stderr: "no such match\n" },
     });
-    await fake.pool.dock("fake", { min: 0 });
-    await fake.pool.close();
-    await expectNothingLeft(fake.host.paths);
+    await given.pool.dock("fake", { min: 0 });
+    await given.pool.close();
+    await expectNothingLeft(given.host.paths);
   });
 
   it("is destroyed when there is no such program", async () => {
-    const { fake, activating } = await activated({ run: { argv: ["no-such-program"] } });
-    await using _fake = fake;
-    await expect(activating).rejects.toMatchObject({ code: "RUN_FAILED", details: { exitCode: null } });
-    expect(fake.pool.vms).toEqual([]);
+    await using given = await activated({ run: { argv: ["no-such-program"] } });
+    await expect(given.activating).rejects.toMatchObject({ code: "RUN_FAILED", details: { exitCode: null } });
+    expect(given.pool.vms).toEqual([]);
   });
 });
 

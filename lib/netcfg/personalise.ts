@@ -18,6 +18,7 @@ import {
 
 /** Beyond this the clock is set once more: the first request runs on cold code and may take tens of milliseconds. */
 const CLOCK_RESET_MS = 20;
+const MAX_CLOCK_ATTEMPTS = 10;
 
 /**
  * Gives a running guest its identity, every part of it in one request, and checks from what the guest then reads back
@@ -53,12 +54,19 @@ export async function verifyResumed(
   await askAll(channel, questions(KERNEL_PARTS, "read", identity, target), options);
 }
 
-/** Sets the guest's clock alone. */
+/**
+ * Sets the guest's clock alone. On a busy machine the way there may take long, and the clock is behind by as much; some time
+ * soon it does not.
+ */
 async function setClock(channel: HelperChannel, options: RequestOptions): Promise<void> {
-  const [answer = ""] = await channel.request([clockNow()], options);
-  const offsetMs = clockOffsetMs(answer);
-  if (offsetMs <= CLOCK_TOLERANCE_MS) return;
-  throw unverified("clock", `within ${CLOCK_TOLERANCE_MS} ms`, `${Math.round(offsetMs)} ms off`);
+  let offsetMs = Number.POSITIVE_INFINITY;
+  for (let attempt = 0; attempt < MAX_CLOCK_ATTEMPTS && offsetMs > CLOCK_TOLERANCE_MS; attempt++) {
+    const [answer = ""] = await channel.request([clockNow()], options);
+    offsetMs = clockOffsetMs(answer);
+  }
+  if (offsetMs > CLOCK_TOLERANCE_MS) {
+    throw unverified("clock", `within ${CLOCK_TOLERANCE_MS} ms`, `${Math.round(offsetMs)} ms off`);
+  }
 }
 
 /** Operations, and what becomes of their answers. */

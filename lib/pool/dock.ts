@@ -197,7 +197,9 @@ export class Dock implements AsyncDisposable {
     const wrongKind = this.#ready.filter((docked) => !this.#fits(docked));
     this.#ready = this.#ready.filter((docked) => this.#fits(docked));
     for (const docked of [...wrongKind, ...this.#ready.splice(depth)]) this.#end(docked);
-    const parallel = this.#breaker.parallel(this.#deps.parallelStarts);
+    const { parallelStarts } = this.#deps;
+    // Priming runs guests for long: one processor stays free for claims.
+    const parallel = this.#breaker.parallel(this.#target.primed ? Math.max(1, parallelStarts - 1) : parallelStarts);
     while (this.#starts.size < parallel && this.#ready.length + this.#starts.size < depth) {
       const start = this.#start();
       this.#starts.add(start);

@@ -130,7 +130,7 @@ describe("a value that a docked clone holds", () => {
   });
 
   it.each(HELD)("%s, is waited for while its clone is still being made", async (_, spec) => {
-    await using fake = await openFakePool({ parallelStarts: 2 });
+    await using fake = await openFakePool({ parallelStarts: 3 });
     fake.qemu.script = (vm) => (vm < 2 ? { at: { "rx-filter": "hold" } } : {});
     await fake.pool.dock("fake", { min: 2 });
     await Promise.all([fake.qemu.reached("rx-filter", 0), fake.qemu.reached("rx-filter", 1)]);

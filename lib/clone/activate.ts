@@ -25,6 +25,8 @@ export interface ActivateOptions {
   readonly signal: AbortSignal;
   /** A clone to claim instead of launching one; it is ours from here on, whatever happens. */
   readonly docked?: DockedClone | undefined;
+  /** The last that may keep a verified clone from its network, by throwing. */
+  readonly beforePlugIn?: (() => Promise<void>) | undefined;
   readonly provision: Provision;
   readonly labels: Readonly<Record<string, string>>;
   readonly owner: VmOwner;
@@ -64,6 +66,7 @@ export interface PersonalOptions {
   readonly isPaused: boolean;
   /** It was given the identity before, and only has to show that it still has it. */
   readonly hasIdentity: boolean;
+  readonly beforePlugIn?: ActivateOptions["beforePlugIn"];
   readonly provision: Provision;
   readonly clock: PhaseClock;
   readonly signal: AbortSignal;
@@ -98,6 +101,7 @@ export async function makePersonal(
   await provideFiles(clone, provision, late, signal);
   failpoint("claim.provisioned");
   clock.mark("files");
+  await options.beforePlugIn?.();
   await plugIn(instance.qmp, plan.fabric, signal);
   failpoint("claim.linked");
   clock.mark("link");

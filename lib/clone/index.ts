@@ -7,10 +7,11 @@ export { FAILPOINTS, type Failpoint, type OnFailpoint } from "./failpoints.ts";
 export { PHASES, type Phase, type Timings } from "./phases.ts";
 export { type ClonePlan, newClonePlan } from "./plan.ts";
 export type { Provision } from "./provision.ts";
-export { type ExecResult, Vm } from "./vm.ts";
+export { Vm } from "./vm.ts";
 export {
   argvSchema,
   type ExecOptions,
+  type ExecResult,
   type FileOptions,
   lifetimeSchema,
   type ReadFileOptions,

@@ -52,3 +52,15 @@ export const readFileOptionsSchema = z.strictObject({
 const MAX_LIFETIME_MS = 2_147_483_647;
 
 export const lifetimeSchema = z.int().min(1).max(MAX_LIFETIME_MS);
+
+export interface ExecResult {
+  /** Null when a signal ended the program. */
+  readonly exitCode: number | null;
+  readonly signal: number | null;
+  /** Decoded as UTF-8; `stdoutBytes` has it as it came. */
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly stdoutBytes: Uint8Array;
+  readonly stderrBytes: Uint8Array;
+  readonly truncated: boolean;
+}

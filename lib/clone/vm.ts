@@ -3,8 +3,7 @@ import {
   type EventSource,
   Events,
   isVmSubstrateError,
-  messageOf,
-  VmSubstrateError,
+  type VmSubstrateError,
   validate,
   withDeadline,
 } from "../core/index.ts";
@@ -13,10 +12,12 @@ import { verifyResumed } from "../netcfg/index.ts";
 import { type GuestAgent, guestExec, readGuestFile, writeGuestFile } from "../qmp/index.ts";
 import type { Clone } from "./clone.ts";
 import type { Timings } from "./phases.ts";
+import { goneError, noSignOfLife, parkedError, silentError } from "./vm-errors.ts";
 import {
   argvSchema,
   contentSchema,
   type ExecOptions,
+  type ExecResult,
   execOptionsSchema,
   type FileOptions,
   fileOptionsSchema,
@@ -38,18 +39,6 @@ const UNANSWERED: ReadonlySet<ErrorCode> = new Set([
   "GUEST_AGENT_TIMEOUT",
   "GUEST_AGENT_CLOSED",
 ]);
-
-export interface ExecResult {
-  /** Null when a signal ended the program. */
-  readonly exitCode: number | null;
-  readonly signal: number | null;
-  /** Decoded as UTF-8; `stdoutBytes` has it as it came. */
-  readonly stdout: string;
-  readonly stderr: string;
-  readonly stdoutBytes: Uint8Array;
-  readonly stderrBytes: Uint8Array;
-  readonly truncated: boolean;
-}
 
 /** A personal, running VM. `release()` it, or let `await using` do so. */
 export class Vm implements AsyncDisposable {
@@ -80,6 +69,7 @@ export class Vm implements AsyncDisposable {
   #last: Promise<unknown> = Promise.resolve();
   #gone: Promise<void> | undefined;
 
+  /** @internal */
   constructor(parts: VmParts) {
     this.id = parts.id;
     this.hostname = parts.identity.hostname;
@@ -113,7 +103,7 @@ export class Vm implements AsyncDisposable {
     return this.#clone.instance.process.pid;
   }
 
-  /** What a later owner knows its process by; undefined when it has ended. */
+  /** What a later owner knows its process by; undefined when it has ended. @internal */
   processName(): Promise<ProcessName | undefined> {
     return this.#clone.instance.process.name();
   }
@@ -181,14 +171,14 @@ export class Vm implements AsyncDisposable {
         await this.#monitor("park", "stop");
         this.#parts.failpoint("park.paused");
       } catch (error) {
-        if (this.#isGone) throw this.#goneError("park", error);
+        if (this.#isGone) throw goneError(this, "park", error);
         await this.#owner.resuming();
         await this.#monitor("park", "cont").catch(() => {});
         throw error;
       }
       this.#requireAlive("park"); // it may be released while QEMU answers
       this.#state = "parked";
-      this.#announce("parked");
+      this.#events.announce("parked");
     });
   }
 
@@ -207,16 +197,16 @@ export class Vm implements AsyncDisposable {
         await this.#mendClock();
         this.#parts.failpoint("resume.verified");
       } catch (error) {
-        if (this.#isGone) throw this.#goneError("resume", error);
+        if (this.#isGone) throw goneError(this, "resume", error);
         await this.#owner.parking();
         await this.#monitor("resume", "stop").catch(() => {});
         throw isVmSubstrateError(error) && UNANSWERED.has(error.code)
-          ? this.#silentError("resume", "its guest", error)
+          ? silentError(this, "resume", "its guest", error)
           : error;
       }
       this.#requireAlive("resume");
       this.#state = "running";
-      this.#announce("resumed");
+      this.#events.announce("resumed");
     });
   }
 
@@ -231,6 +221,7 @@ export class Vm implements AsyncDisposable {
   /**
    * The first word with a VM that was taken over: its guest is made to run or to be paused as its record says, whatever its
    * last owner got to. Never throws; one that does not answer is unresponsive.
+   * @internal
    */
   async settle(timeoutMs: number): Promise<void> {
     const { qmp } = this.#clone.instance;
@@ -243,8 +234,7 @@ export class Vm implements AsyncDisposable {
       }
     } catch (cause) {
       if (this.#isGone) return;
-      const message = `VM ${this.hostname} (${this.id}) did not answer its new owner: ${messageOf(cause)}`;
-      this.#setUnresponsive(new VmSubstrateError("VM_UNRESPONSIVE", message, { cause, details: { id: this.id } }));
+      this.#setUnresponsive(silentError(this, "taking over", "it", cause));
     }
   }
 
@@ -260,18 +250,18 @@ export class Vm implements AsyncDisposable {
 
   /** Ends the VM and gives back all it held. Idempotent; resolves when nothing of it is left. */
   async release(): Promise<void> {
-    if (this.#state === "detached") throw this.#goneError("release");
+    if (this.#state === "detached") throw goneError(this, "release");
     const first = !this.#isGone;
     if (first) this.#state = "released";
     await this.#end();
-    if (first) this.#announce("released");
+    if (first) this.#events.announce("released");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#state !== "detached") await this.release();
   }
 
-  /** Leaves the VM to the next owner of its state directory; this handle of it is of no more use. */
+  /** Leaves the VM to the next owner of its state directory; this handle of it is of no more use. @internal */
   async detach(): Promise<void> {
     await this.#last;
     if (this.#isGone) return;
@@ -282,6 +272,7 @@ export class Vm implements AsyncDisposable {
   /**
    * Asks the monitor and the guest agent for a sign of life, and says what came of it by `unresponsive` and `responsive`.
    * Never throws. A parked guest is only asked by its monitor.
+   * @internal
    */
   async heartbeat(timeoutMs: number): Promise<void> {
     if (this.#isGone) return;
@@ -297,20 +288,19 @@ export class Vm implements AsyncDisposable {
     } catch (cause) {
       if (this.#isGone || isVmSubstrateError(cause, "QEMU_EXITED")) return;
       if (this.#state !== asked) return; // parked meanwhile: such a guest does not answer
-      const message = `VM ${this.hostname} (${this.id}) gave no sign of life within ${timeoutMs} ms`;
-      this.#setUnresponsive(new VmSubstrateError("VM_UNRESPONSIVE", message, { cause, details: { id: this.id } }));
+      this.#setUnresponsive(noSignOfLife(this, timeoutMs, cause));
     }
   }
 
   #setResponsive(): void {
     this.#responsive = true;
-    this.#announce("responsive");
+    this.#events.announce("responsive");
   }
 
   #setUnresponsive(error: VmSubstrateError): void {
     if (!this.#responsive) return;
     this.#responsive = false;
-    this.#announce("unresponsive", error);
+    this.#events.announce("unresponsive", error);
   }
 
   async #onExit(cause: ExitCause): Promise<void> {
@@ -318,17 +308,7 @@ export class Vm implements AsyncDisposable {
     this.#state = "failed";
     // Listeners hear of the end even when something of it could not be removed; the next opening clears that.
     await this.#end().catch(() => {});
-    this.#announce("exit", cause);
-  }
-
-  /** A listener that throws is its owner's mistake, and must not become this VM's. */
-  #announce<Name extends keyof VmEvents>(name: Name, ...args: VmEvents[Name]): void {
-    try {
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- eventemitter3 cannot tie generic arguments to a generic name
-      (this.#events as unknown as Events<Record<string, unknown[]>>).emit(name, ...args);
-    } catch (error) {
-      process.emitWarning(error instanceof Error ? error : String(error));
-    }
+    this.#events.announce("exit", cause);
   }
 
   #end(): Promise<void> {
@@ -359,30 +339,22 @@ export class Vm implements AsyncDisposable {
     try {
       await instance.process.guard(what, instance.qmp.execute(command, {}, { timeoutMs: PAUSE_TIMEOUT_MS }));
     } catch (cause) {
-      if (this.#isGone || isVmSubstrateError(cause, "QEMU_EXITED")) throw this.#goneError(what, cause);
-      throw this.#silentError(what, "QEMU", cause);
+      if (this.#isGone || isVmSubstrateError(cause, "QEMU_EXITED")) throw goneError(this, what, cause);
+      throw silentError(this, what, "QEMU", cause);
     }
   }
 
   async #withAgent<T>(what: string, work: (agent: GuestAgent) => Promise<T>): Promise<T> {
     this.#requireAlive(what);
-    if (this.#state === "parked") {
-      const message = `${what}: VM ${this.hostname} (${this.id}) is parked; resume() it first`;
-      throw new VmSubstrateError("VM_PARKED", message, { details: { id: this.id } });
-    }
+    if (this.#state === "parked") throw parkedError(this, what);
     try {
       const agent = await this.#clone.guest.agent();
       return await this.#clone.instance.process.guard(what, work(agent));
     } catch (error) {
       // The channel ends with the process: the VM's end is then the better explanation.
-      if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw this.#goneError(what, error);
+      if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(this, what, error);
       throw error;
     }
-  }
-
-  #silentError(what: string, who: string, cause: unknown): VmSubstrateError {
-    const message = `${what} of VM ${this.hostname} (${this.id}): ${who} does not answer: ${messageOf(cause)}`;
-    return new VmSubstrateError("VM_UNRESPONSIVE", message, { cause, details: { id: this.id } });
   }
 
   get #isGone(): boolean {
@@ -390,11 +362,6 @@ export class Vm implements AsyncDisposable {
   }
 
   #requireAlive(what: string): void {
-    if (this.#isGone) throw this.#goneError(what);
-  }
-
-  #goneError(what: string, cause?: unknown): VmSubstrateError {
-    const message = `${what}: VM ${this.hostname} (${this.id}) is ${this.#state}`;
-    return new VmSubstrateError("VM_GONE", message, { cause, details: { id: this.id, state: this.#state } });
+    if (this.#isGone) throw goneError(this, what);
   }
 }

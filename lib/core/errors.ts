@@ -30,6 +30,7 @@ export const ERROR_CODES = {
   INSUFFICIENT_SHARED_MEMORY: "The shared-memory file system has too little room.",
   INSUFFICIENT_MEMORY: "The machine, or the pool's budget, has too little free memory.",
   INSUFFICIENT_DESCRIPTORS: "This process may not open enough further files.",
+  HOST_IO_FAILED: "A file, socket or process of this machine could not be made.",
 
   RECIPE_UNKNOWN: "There is no recipe of that name.",
   RECIPE_TOOL_MISSING: "A program that the recipe needs is not installed.",
@@ -48,6 +49,7 @@ export const ERROR_CODES = {
   LEASE_CONFLICT: "An identity value is already leased.",
   LEASE_EXHAUSTED: "The subnet or name pattern has too few free values.",
   ADDRESS_OUTSIDE_SUBNET: "An address does not belong to the hosts of its subnet.",
+  ADDRESS_IN_USE: "A host that is none of the pool's VMs uses the address.",
   IDENTITY_UNVERIFIED: "A clone did not show the identity it was given; it was destroyed.",
 
   RUN_FAILED: "The command that a new VM had to run first did not succeed; the VM was destroyed.",

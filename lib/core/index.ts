@@ -7,6 +7,7 @@ export {
   VmSubstrateError,
 } from "./errors.ts";
 export { type EventSource, Events } from "./events.ts";
+export { hostFailure } from "./host-failure.ts";
 export { newId } from "./ids.ts";
 export { type Logger, silentLogger } from "./logger.ts";
 export { Reconnecting } from "./reconnecting.ts";

@@ -72,6 +72,11 @@ export class Fabrics {
     return made;
   }
 
+  /** The fabric of a network that somebody has joined before. */
+  known({ subnet }: Network): Fabric | undefined {
+    return this.#known.get(subnet.cidr)?.fabric;
+  }
+
   async #make(network: Network): Promise<JoinedFabric> {
     for (let attempt = 1; attempt <= MAX_JOIN_ATTEMPTS; attempt++) {
       const known = this.#find(network);

@@ -1,4 +1,4 @@
-import { VmSubstrateError } from "../core/index.ts";
+import { isVmSubstrateError, VmSubstrateError } from "../core/index.ts";
 import type { HelperChannel, RequestOptions } from "./helper-channel.ts";
 import { appendOperation, fileOperation, type HelperOperation } from "./helper-protocol.ts";
 import { unverified } from "./identity/index.ts";
@@ -30,19 +30,27 @@ export async function writeFiles(
   files: readonly GuestFile[],
   options: RequestOptions,
 ): Promise<void> {
-  for (const { path, mode } of files) requireWritable(path, mode);
+  for (const file of files) requireGuestFile(file);
   for (const batch of batches(files.flatMap(pieces))) {
-    const answer = await channel.request(
-      batch.map(({ operation }) => operation),
-      options,
-    );
+    const operations = batch.map(({ operation }) => operation);
+    const answer = await channel.request(operations, options).catch((cause: unknown) => {
+      throw isVmSubstrateError(cause, "GUEST_HELPER_FAILED") ? unwritten(batch, cause) : cause;
+    });
     for (const [i, { expected }] of batch.entries()) {
       if (answer[i] !== expected) throw unverified("file", expected, answer[i] ?? "");
     }
   }
 }
 
-function requireWritable(path: string, mode: number): void {
+/** The helper names what it could not do, but not for which file. */
+function unwritten(batch: readonly Piece[], cause: VmSubstrateError): VmSubstrateError {
+  const paths = [...new Set(batch.map(({ path }) => path))];
+  const message = `not all of ${paths.join(", ")} could be written: ${cause.message}; their folders must be there, and none may be a symbolic link`;
+  return new VmSubstrateError("GUEST_HELPER_FAILED", message, { cause, details: { paths } });
+}
+
+/** @throws VmSubstrateError INVALID_ARGUMENT for a path or mode that the helper's protocol could not carry */
+export function requireGuestFile({ path, mode }: Pick<GuestFile, "path" | "mode">): void {
   const wellFormed = FILE_PATH.test(path) && path.length <= MAX_FILE_PATH_CHARS;
   if (!wellFormed)
     throw new VmSubstrateError(
@@ -54,6 +62,7 @@ function requireWritable(path: string, mode: number): void {
 }
 
 interface Piece {
+  readonly path: string;
   readonly operation: HelperOperation;
   readonly expected: string;
   readonly bytes: number;
@@ -64,6 +73,7 @@ function pieces({ path, mode, content }: GuestFile): Piece[] {
   const first = all.subarray(0, FILE_PIECE_BYTES);
   const result: Piece[] = [
     {
+      path,
       operation: fileOperation(path, mode, first),
       expected: `${path},${first.length}`,
       bytes: path.length + first.length,
@@ -72,7 +82,7 @@ function pieces({ path, mode, content }: GuestFile): Piece[] {
   for (let at = FILE_PIECE_BYTES; at < all.length; at += FILE_PIECE_BYTES) {
     const piece = all.subarray(at, at + FILE_PIECE_BYTES);
     const expected = `${path},${at + piece.length}`; // the file's size afterwards
-    result.push({ operation: appendOperation(path, piece), expected, bytes: path.length + piece.length });
+    result.push({ path, operation: appendOperation(path, piece), expected, bytes: path.length + piece.length });
   }
   return result;
 }

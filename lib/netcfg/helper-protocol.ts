@@ -1,3 +1,4 @@
+import { getSystemErrorMap } from "node:util";
 import { VmSubstrateError } from "../core/index.ts";
 
 /** One operation of the guest's helper; guest/helper/PROTOCOL.md describes each. Values hold no space or newline. */
@@ -63,7 +64,7 @@ export function decodeAnswer(
   if (verdict === "error") {
     const [operation = "?", errno = "?"] = fields;
     const known = operations.some(({ name }) => name === operation) ? operation : "(unknown)";
-    const message = `the guest's helper could not do "${known}" (errno ${Number.parseInt(errno, 10)})`;
+    const message = `the guest's helper could not do "${known}" (${errnoName(Number.parseInt(errno, 10))})`;
     throw new VmSubstrateError("GUEST_HELPER_FAILED", message, { details: { operation: known } });
   }
   const wellFormed =
@@ -85,4 +86,10 @@ export function fileOperation(path: string, mode: number, content: string | Uint
 /** Answered by path and the file's size afterwards. */
 export function appendOperation(path: string, content: Uint8Array): HelperOperation {
   return { name: "append", value: `${path},${Buffer.from(content).toString("base64")}` };
+}
+
+/** "ENOENT" for 2. Linux's numbers are the same in the guest. */
+function errnoName(errno: number): string {
+  const known = Number.isInteger(errno) && errno > 0 ? getSystemErrorMap().get(-errno)?.[0] : undefined;
+  return known ?? `errno ${errno}`;
 }

@@ -14,6 +14,18 @@ export function isHostname(text: string): boolean {
   return text.length <= HOSTNAME_MAX_CHARS && LABEL.test(text);
 }
 
+/** @throws VmSubstrateError INVALID_ARGUMENT */
+export function requireHostname(name: string): void {
+  if (!isHostname(name)) throw invalid(name, "");
+}
+
+function invalid(hostname: string, more: string): VmSubstrateError {
+  const expected = `expected lower-case letters, digits and inner hyphens, at most ${HOSTNAME_MAX_CHARS} characters${more}`;
+  return new VmSubstrateError("INVALID_ARGUMENT", `hostname ${JSON.stringify(hostname)}: ${expected}`, {
+    details: { hostname },
+  });
+}
+
 /** A hostname, or a pattern in which `{index}` stands for the lowest free number from 0. */
 export class HostnamePattern implements Numbered {
   readonly pattern: string;
@@ -29,12 +41,7 @@ export class HostnamePattern implements Numbered {
     const parsed = new HostnamePattern(pattern);
     // Checked with a four-digit index, so that every pattern has room for 10 000 VMs.
     if (isHostname(parsed.at(9999))) return parsed;
-    throw new VmSubstrateError(
-      "INVALID_ARGUMENT",
-      `hostname ${JSON.stringify(pattern)}: expected lower-case letters, digits and inner hyphens, at most ` +
-        `${HOSTNAME_MAX_CHARS} characters, with ${PLACEHOLDER} where the number goes, e.g. "node-${PLACEHOLDER}"`,
-      { details: { hostname: pattern } },
-    );
+    throw invalid(pattern, `, with ${PLACEHOLDER} where the number goes, e.g. "node-${PLACEHOLDER}"`);
   }
 
   get name(): string {

@@ -1,11 +1,12 @@
 export type { AddressRequest } from "./address-plan.ts";
+export { AddressProbe } from "./address-probe.ts";
 export { type Change, commit } from "./change.ts";
 export { FABRICS, type Fabric, type FabricKind } from "./fabric.ts";
 export { Fabrics, type JoinedFabric } from "./fabrics.ts";
-export { type GuestFile, writeFiles } from "./guest-files.ts";
+export { type GuestFile, requireGuestFile, writeFiles } from "./guest-files.ts";
 export { CarriedHelper, type HelperChannel, ResidentHelper } from "./helper-channel.ts";
 export { HELPER_PROTOCOL_VERSION } from "./helper-protocol.ts";
-export { HostnamePattern, isHostname } from "./hostname.ts";
+export { HostnamePattern, requireHostname } from "./hostname.ts";
 export {
   CLOCK_TOLERANCE_MS,
   IDENTITY_PARTS,

@@ -55,8 +55,8 @@ export async function verifyResumed(
 }
 
 /**
- * Sets the guest's clock alone. On a busy machine the way there may take long, and the clock is behind by as much; some time
- * soon it does not.
+ * Sets the guest's clock alone. On a busy machine the time may be long on its way, and the clock is then behind by as much: it is
+ * set again until it was not.
  */
 async function setClock(channel: HelperChannel, options: RequestOptions): Promise<void> {
   let offsetMs = Number.POSITIVE_INFINITY;

@@ -1,9 +1,10 @@
 import type { ActivateOptions, ClonePlan, OnFailpoint, Provision, Timings, Vm } from "../clone/index.ts";
-import { isVmSubstrateError, messageOf, throwIfAborted, VmSubstrateError } from "../core/index.ts";
+import { hostFailure, isVmSubstrateError, throwIfAborted, VmSubstrateError } from "../core/index.ts";
 import { monotonicMs } from "../host/index.ts";
 import type { Fabric, Fabrics, LeaseBook } from "../netcfg/index.ts";
 import { publicIdentity } from "../netcfg/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
+import { AddressProbes } from "./address-probes.ts";
 import { settleBounded } from "./bounded.ts";
 import { type Claim, type ClaimRequest, holdClaim } from "./claim.ts";
 import type { Docks } from "./docks.ts";
@@ -64,6 +65,8 @@ export interface ActivationDependencies {
 /** What became of each VM of a call, in order. */
 export type Outcome = { readonly vm: Vm } | { readonly error: VmSubstrateError };
 
+/** Hosts that use free addresses without having been asked for them: as many are met before a call gives up. */
+const MAX_ADDRESS_ATTEMPTS = 8;
 /** For calls that launch nothing. */
 const NO_ROOM: Disposable = { [Symbol.dispose]: () => {} };
 
@@ -80,6 +83,18 @@ export class Activations {
    * @throws VmSubstrateError as `Pool.activate`
    */
   async run(call: ActivationCall): Promise<Outcome[]> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#attempt(call);
+      } catch (error) {
+        // The address is quarantined now: the next attempt chooses another, unless the caller insists on it.
+        const again = isVmSubstrateError(error, "ADDRESS_IN_USE") && call.addresses === undefined;
+        if (!again || attempt === MAX_ADDRESS_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  async #attempt(call: ActivationCall): Promise<Outcome[]> {
     const { line, fabrics, working } = this.#deps;
     const substrate = await this.#deps.substrate(call.substrateName);
     throwIfAborted(call.signal, call.what);
@@ -192,17 +207,23 @@ export class Activations {
     substrate: LoadedSubstrate,
     { plannedAt, records }: { readonly plannedAt: number; readonly records: readonly VmRecord[] },
   ): Promise<Outcome[]> {
+    using probes = new AddressProbes(claim, this.#deps);
     const evicting = Promise.allSettled(claim.evicted.map((docked) => docked[Symbol.asyncDispose]()));
     const results = await settleBounded(
       claim.plans,
       { limit: this.#deps.parallelStarts, signal: call.signal, failFast: call.mode === "atomic" },
-      (plan, signal) => this.#startOne(call, plan, claim, substrate, { plannedAt, signal }),
+      (plan, signal) =>
+        this.#startOne(call, plan, claim, substrate, { plannedAt, signal, probes }).catch((error: unknown) => {
+          throw hostFailure(error) ?? error;
+        }),
     );
     await evicting;
-    const failed = results.filter((result) => result.status === "rejected");
-    if (call.mode === "atomic" && failed.length > 0) {
+    // What is not ours to name is a mistake in this library, or a signal's reason: no outcome of one VM.
+    const isFatal = ({ reason }: PromiseRejectedResult) => call.mode === "atomic" || !isVmSubstrateError(reason);
+    const failure = results.filter((result) => result.status === "rejected").find(isFatal);
+    if (failure !== undefined) {
       await this.#undo(call, claim, vmsOf(results));
-      throw call.signal.aborted ? call.signal.reason : failed[0]?.reason;
+      throw call.signal.aborted ? call.signal.reason : failure.reason;
     }
     const handedOver = await this.#handOver(call, claim, records, results).catch(async (error: unknown) => {
       await this.#undo(call, claim, vmsOf(results));
@@ -216,14 +237,16 @@ export class Activations {
     plan: ClonePlan,
     claim: Claim,
     substrate: LoadedSubstrate,
-    { plannedAt, signal }: { plannedAt: number; signal: AbortSignal },
+    { plannedAt, signal, probes }: { plannedAt: number; signal: AbortSignal; probes: AddressProbes },
   ): Promise<Vm> {
     const { owners, memory, failpoint } = this.#deps;
     failpoint("claim.intended");
     const { channel, provision, labels, startedAt } = call;
     const docked = claim.docked.get(plan.id)?.clone;
     const options = { channel, provision, labels, startedAt, plannedAt, signal, docked, owner: owners.of(plan.id) };
-    const vm = await call.start(plan, substrate, options);
+    const beforePlugIn = () => probes.requireUnused(plan);
+    const vm = await call.start(plan, substrate, { ...options, beforePlugIn });
+    await probes.announce(plan);
     memory.track(vm.id, vm.pid);
     failpoint("claim.made");
     return vm;
@@ -322,7 +345,10 @@ function vmsOf(results: readonly PromiseSettledResult<Vm>[]): Vm[] {
 }
 
 function outcomeOf(result: PromiseSettledResult<Vm>, given: ReadonlySet<Vm>): Outcome {
-  if (result.status === "rejected") return { error: asError(result.reason) };
+  if (result.status === "rejected") {
+    if (!isVmSubstrateError(result.reason)) throw result.reason; // cannot be: see isFatal
+    return { error: result.reason };
+  }
   return given.has(result.value) ? { vm: result.value } : { error: endedEarly(result.value) };
 }
 
@@ -332,8 +358,4 @@ function madeOf(outcome: Outcome): Made {
 
 function endedEarly(vm: Vm): VmSubstrateError {
   return new VmSubstrateError("QEMU_EXITED", `VM ${vm.hostname} ended while others of its call were still being made`);
-}
-
-function asError(reason: unknown): VmSubstrateError {
-  return isVmSubstrateError(reason) ? reason : new VmSubstrateError("ABORTED", messageOf(reason), { cause: reason });
 }

@@ -1,7 +1,8 @@
 import { type CloneDependencies, type DockPlan, dockClone, newClonePlan } from "../clone/index.ts";
-import type { Identity, LeaseBook, LeasedValues } from "../netcfg/index.ts";
-import { newIdentity, publicIdentity } from "../netcfg/index.ts";
+import type { Fabric, Fabrics, Identity, LeaseBook, LeasedValues } from "../netcfg/index.ts";
+import { AddressProbe, newIdentity, publicIdentity } from "../netcfg/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
+import { requireUnused } from "./address-probes.ts";
 import type { Docked, DockTarget } from "./dock.ts";
 import type { Memory } from "./memory.ts";
 import type { Room } from "./room.ts";
@@ -9,10 +10,13 @@ import type { Unsettled } from "./unsettled.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 import { recordedTarget, type VmRecord } from "./vm-record.ts";
 
+const NOWHERE: Fabric = { kind: "none" };
+
 export interface DockingDependencies extends CloneDependencies {
   readonly ledger: VmLedger;
   readonly bootId: string;
   readonly leases: LeaseBook;
+  readonly fabrics: Fabrics;
   readonly memory: Memory;
   readonly room: Room;
   readonly working: Set<string>;
@@ -51,9 +55,14 @@ export async function makeDocked(
   };
   try {
     await ledger.commit({ put: [recordOf(plan, substrate, deps.bootId)], changes: hold === undefined ? [] : [hold] });
+    const { identity } = plan;
+    // A network that nobody has joined has no hosts either.
+    const fabric = (identity && deps.fabrics.known(network)) ?? NOWHERE;
+    using probe = await AddressProbe.open(fabric, identity === undefined ? [] : [identity]);
     const docked = await dockClone(plan, substrate, deps, signal);
     await using undo = new AsyncDisposableStack();
     undo.use(docked.clone);
+    if (identity !== undefined) await requireUnused(probe, identity.address, deps);
     const { process } = docked.clone.instance;
     memory.track(id, process.pid);
     await ledger.update(id, { phase: "docked", process: await process.name() });

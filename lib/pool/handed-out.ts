@@ -1,6 +1,5 @@
 import type { Vm } from "../clone/index.ts";
-import type { EventSource } from "../core/index.ts";
-import { Announcer } from "./announcer.ts";
+import { type EventSource, Events } from "../core/index.ts";
 import type { Lifetimes } from "./lifetimes.ts";
 import type { Memory } from "./memory.ts";
 import type { PoolEvents } from "./pool-events.ts";
@@ -16,7 +15,7 @@ export interface HandedOutDependencies {
 export class HandedOut {
   readonly #deps: HandedOutDependencies;
   readonly #vms = new Map<string, Vm>();
-  readonly #announcer = new Announcer();
+  readonly #events = new Events<PoolEvents>();
 
   constructor(deps: HandedOutDependencies) {
     this.#deps = deps;
@@ -27,7 +26,7 @@ export class HandedOut {
   }
 
   get events(): EventSource<PoolEvents> {
-    return this.#announcer.events;
+    return this.#events;
   }
 
   get(id: string): Vm | undefined {
@@ -41,7 +40,7 @@ export class HandedOut {
   /** A VM that was made for somebody. */
   handOver(vm: Vm): void {
     this.takeOver(vm);
-    this.#announcer.announce("activated", vm);
+    this.#events.announce("activated", vm);
   }
 
   /** A VM that an earlier owner has handed out. */
@@ -51,7 +50,7 @@ export class HandedOut {
     memory.runs(vm.id, vm.pid);
     const record = ledger.get(vm.id);
     if (record !== undefined) lifetimes.set(vm, record.lifetime);
-    this.#announcer.follow(vm);
+    this.#follow(vm);
   }
 
   forget(id: string): void {
@@ -60,6 +59,17 @@ export class HandedOut {
   }
 
   announceWaiting(call: PoolEvents["waiting"][0]): void {
-    this.#announcer.announce("waiting", call);
+    this.#events.announce("waiting", call);
+  }
+
+  /** Passes on what a VM says. */
+  #follow(vm: Vm): void {
+    const events = this.#events;
+    vm.events.on("released", () => events.announce("released", vm));
+    vm.events.on("exit", (cause) => events.announce("exit", vm, cause));
+    vm.events.on("parked", () => events.announce("parked", vm));
+    vm.events.on("resumed", () => events.announce("resumed", vm));
+    vm.events.on("unresponsive", (error) => events.announce("unresponsive", vm, error));
+    vm.events.on("responsive", () => events.announce("responsive", vm));
   }
 }

@@ -1,4 +1,4 @@
-import { formatMiB, isVmSubstrateError, MIB, VmSubstrateError } from "../core/index.ts";
+import { formatMiB, MIB, VmSubstrateError } from "../core/index.ts";
 import { availableMemoryBytes, type ProcessMemory } from "../host/index.ts";
 
 /** What a running clone is counted with until enough of them were measured. */
@@ -124,10 +124,8 @@ export class Memory implements Disposable {
     const fresh = entries.filter(([, { bytes }]) => bytes === undefined);
     const others = entries.filter(([, { bytes }]) => bytes !== undefined);
     for (const [id, tracked] of [...fresh, ...others].slice(0, MEASURES_AT_A_TIME)) {
-      const memory = await this.#options.measure(tracked.pid).catch((error: unknown) => {
-        if (isVmSubstrateError(error)) throw error;
-        return undefined; // it has ended; who owns it hears of that elsewhere
-      });
+      // One that has ended cannot be measured; who owns it hears of that elsewhere.
+      const memory = await this.#options.measure(tracked.pid).catch(() => undefined);
       if (memory === undefined || this.#tracked.get(id) !== tracked) continue;
       tracked.bytes = memory.pssBytes;
       this.#tracked.delete(id);

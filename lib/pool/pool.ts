@@ -1,7 +1,14 @@
 import { rm } from "node:fs/promises";
 import { basename } from "node:path";
 import { activateClone, coldBoot, type OnFailpoint, type Vm } from "../clone/index.ts";
-import { type EventSource, silentLogger, VmSubstrateError, validate, withDeadlineAndUndo } from "../core/index.ts";
+import {
+  type EventSource,
+  silentLogger,
+  VmSubstrateError,
+  validate,
+  withDeadline,
+  withDeadlineAndUndo,
+} from "../core/index.ts";
 import { ensurePrivateDir, ForkServer, identifyQemu, Paths, sharedMemory } from "../host/index.ts";
 import { OwnerLock } from "../store/index.ts";
 import { prepareGuest, recipeNamed } from "../substrate/index.ts";
@@ -283,8 +290,11 @@ export class Pool implements AsyncDisposable {
           (outcomes) => this.#takeBack(outcomes, key),
         );
       if (key === undefined) return run();
-      const again = (made: readonly Made[]) => this.#again(key, made);
-      return this.#parts.state.requests.once(key, callDigest(what, mode, count, spec), run, again);
+      return this.#parts.state.requests.once(key, callDigest(what, mode, count, spec), run, {
+        // Its own patience and signal end its own waiting, and not the call that another waits for as well.
+        join: (result) => withDeadline({ what, timeoutMs, signal: callSignal }, () => result),
+        again: (made) => this.#again(key, made),
+      });
     });
   }
 

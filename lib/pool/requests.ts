@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import { ERROR_CODES, type ErrorCode, VmSubstrateError } from "../core/index.ts";
 import type { Store, Write } from "../store/index.ts";
+import type { ActivateSpec } from "./options.ts";
 
 const PREFIX = "requests/";
 /** How long a key is remembered after its call: a client that repeats a call later than this makes another. */
@@ -22,6 +23,14 @@ const requestSchema = z.strictObject({
   createdAt: z.iso.datetime(),
 });
 type Request = z.infer<typeof requestSchema>;
+
+/** What becomes of a call that was made before. */
+export interface Repeated<T> {
+  /** The first one is under way. */
+  readonly join: (result: Promise<T>) => Promise<T>;
+  /** It is over. */
+  readonly again: (made: readonly Made[]) => T;
+}
 
 /** Calls by their idempotency key: a call that is repeated, by a client that did not hear the answer, makes nothing twice. */
 export class Requests {
@@ -46,14 +55,14 @@ export class Requests {
    * Runs a call once for its key. Repeated while it runs, the calls share its result; repeated after it, `again` makes the
    * result of what it had made.
    *
-   * @throws VmSubstrateError IDEMPOTENCY_KEY_USED for a key of another call; what `run` and `again` throw
+   * @throws VmSubstrateError IDEMPOTENCY_KEY_USED for a key of another call; what `run` and `repeated` throw
    */
-  async once<T>(key: string, digest: string, run: () => Promise<T>, again: (made: readonly Made[]) => T): Promise<T> {
+  async once<T>(key: string, digest: string, run: () => Promise<T>, repeated: Repeated<T>): Promise<T> {
     const known = this.#underWay.get(key) ?? this.#requests.get(key);
     if (known !== undefined) {
       if (known.digest !== digest) throw used(key, "belongs to a call with other arguments");
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the digest says that it was the same call
-      return "result" in known ? (known.result as Promise<T>) : again(known.made);
+      return "result" in known ? repeated.join(known.result as Promise<T>) : repeated.again(known.made);
     }
     const result = Promise.resolve().then(run); // not before its digest is known here
     this.#underWay.set(key, { digest, result });
@@ -99,11 +108,18 @@ function isOld({ createdAt }: Request): boolean {
   return Date.now() - Date.parse(createdAt) > RETENTION_MS;
 }
 
-/** Of all that tells one call from another. */
-export function callDigest(...call: readonly unknown[]): string {
-  const bytes = (_key: string, value: unknown) =>
-    value instanceof Uint8Array ? createHash("sha256").update(value).digest("hex") : value;
-  return createHash("sha256").update(JSON.stringify(call, bytes)).digest("hex");
+/** Of what is asked for. Neither the order of a specification's fields nor how long its caller waits makes it another call. */
+export function callDigest(what: string, mode: string, count: number, spec: ActivateSpec): string {
+  const { timeoutMs: _timeoutMs, wait: _wait, ...asked } = spec;
+  const hash = createHash("sha256");
+  return hash.update(JSON.stringify([what, mode, count, asked], inOneForm)).digest("hex");
+}
+
+/** For `JSON.stringify`: fields by name, and bytes by their digest. */
+function inOneForm(_key: string, value: unknown): unknown {
+  if (value instanceof Uint8Array) return createHash("sha256").update(value).digest("hex");
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** @param why continues "idempotency key X ..." */

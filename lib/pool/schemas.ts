@@ -7,10 +7,11 @@ import {
   HostnamePattern,
   isAddress,
   isAddress6,
-  isHostname,
   isUnicastMac,
   Network,
   requireAuthorizedKeys,
+  requireGuestFile,
+  requireHostname,
 } from "../netcfg/index.ts";
 import { ON_EXPIRY } from "./lifetime.ts";
 import type { BuildOptions } from "./options.ts";
@@ -82,6 +83,14 @@ const parsed = <Output, Input = string>(schema: z.ZodType<Input>, parse: (input:
   });
 
 const pattern = parsed(z.string(), (text) => HostnamePattern.parse(text));
+const hostnames = parsed(
+  z.union([z.string(), z.array(z.string()).min(1)], "expected a name, a pattern with {index}, or a list of names"),
+  (given) => {
+    if (typeof given === "string") return HostnamePattern.parse(given);
+    for (const name of given) requireHostname(name);
+    return given;
+  },
+);
 const networkFields = {
   subnet: z.string().default(DEFAULT_SUBNET),
   subnet6: z.string().optional(),
@@ -108,17 +117,21 @@ const networkSchema = z
     }
   });
 
-/** A path that neither the helper's protocol nor a person could misread. */
-const GUEST_PATH = /^\/[\x21-\x2b\x2d-\x7e]{1,1023}$/;
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
 /** One line without quotes: /etc/environment has no way to escape them. */
 const ENV_VALUE = /^[^\p{Cc}"]{0,4096}$/u;
 
-const fileSchema = z.strictObject({
-  path: z.string().regex(GUEST_PATH, "expected an absolute path of printable characters without spaces and commas"),
-  content: z.union([z.string(), z.instanceof(Uint8Array)]),
-  mode: z.int().min(0).max(0o7777).default(0o644),
-});
+const fileSchema = parsed(
+  z.strictObject({
+    path: z.string(),
+    content: z.union([z.string(), z.instanceof(Uint8Array)]),
+    mode: z.int().default(0o644),
+  }),
+  (file) => {
+    requireGuestFile(file);
+    return file;
+  },
+);
 
 const filesSchema = z
   .array(fileSchema)
@@ -132,9 +145,7 @@ const sized = <T extends z.ZodType<Record<string, string>>>(schema: T, most: num
 
 export const activateSpecSchema = z.strictObject({
   substrate: nameSchema,
-  hostname: z
-    .union([pattern, z.array(z.string().refine(isHostname, "expected a hostname of RFC 1123 in lower case")).min(1)])
-    .optional(),
+  hostname: hostnames.optional(),
   network: networkSchema.prefault({}),
   authorizedKeys: parsed(z.array(z.string()), (keys) => {
     requireAuthorizedKeys(keys);

@@ -54,7 +54,7 @@ export class Catalog {
     if (substrate !== undefined) return substrate;
     const known = await visible(this.#paths.substrates);
     const hint = known.length === 0 ? "there is none yet" : `there are: ${known.join(", ")}`;
-    const message = `there is no substrate "${name}" (${hint}); make it by pool.build({ recipe: "${name}" })`;
+    const message = `there is no substrate "${name}" (${hint}); make it by pool.build`;
     throw new VmSubstrateError("SUBSTRATE_NOT_FOUND", message, { details: { name, known } });
   }
 

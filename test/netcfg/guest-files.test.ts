@@ -25,6 +25,19 @@ const write = async (files: readonly GuestFile[]) => {
 };
 
 describe("writeFiles", () => {
+  it("names the files of which the helper could not write all, and why", async () => {
+    const refusing: HelperChannel = {
+      request: async (operations) => decodeAnswer("id1", operations, "id1 error file 2") ?? [],
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
+    const files = ["/no/such/a", "/b"].map((path) => ({ path, mode: 0o644, content: "" }));
+    await expect(writeFiles(refusing, files, OPTIONS)).rejects.toMatchObject({
+      code: "GUEST_HELPER_FAILED",
+      message: expect.stringMatching(/\/no\/such\/a, \/b .*ENOENT/),
+      details: { paths: ["/no/such/a", "/b"] },
+    });
+  });
+
   it("sends nothing for nothing, and small files in one request", async () => {
     expect((await write([])).requests).toBe(0);
     const { requests, helper } = await write([

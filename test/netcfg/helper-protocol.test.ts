@@ -88,7 +88,7 @@ describe("decodeAnswer", () => {
   it("says which operation the helper could not do, in words of ours", () => {
     expect(() => decode("id1 error read 2")).toThrow(expect.objectContaining({ details: { operation: "read" } }));
     expect(() => decode("id1 error rm\x1b[2J 2")).toThrow(
-      expect.objectContaining({ message: expect.stringMatching(/"\(unknown\)" \(errno 2\)/) }),
+      expect.objectContaining({ message: expect.stringMatching(/"\(unknown\)" \(ENOENT\)/) }),
     );
     for (const line of ["id1 error", "id1 error read", "id1 error read x y z"])
       expect(() => decode(line)).toThrow(failed);

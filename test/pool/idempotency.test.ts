@@ -17,6 +17,27 @@ describe("a call that is repeated with its key", () => {
     expect(fake.qemu.vms).toHaveLength(1);
   });
 
+  it("and given up while the first is under way leaves that alone", async () => {
+    await using fake = await openFakePool();
+    fake.qemu.script = () => ({ at: { cont: "hold" } });
+    const first = fake.pool.activate(1, SPEC);
+    const vm = await fake.qemu.reached("cont");
+    const giveUp = new AbortController();
+    const again = fake.pool.activate(1, SPEC, { signal: giveUp.signal });
+    giveUp.abort();
+    await expect(again).rejects.toMatchObject({ code: "ABORTED" });
+    await expect(fake.pool.activate(1, { ...SPEC, timeoutMs: 20 })).rejects.toMatchObject({ code: "TIMEOUT" });
+    vm.pass("cont");
+    expect(await first).toHaveLength(1);
+  });
+
+  it("is the same call in another order of fields, and with another patience", async () => {
+    await using fake = await openFakePool();
+    const [vm] = await fake.pool.activate(1, { ...SPEC, labels: { a: "1", b: "2" }, timeoutMs: 20_000 });
+    const again = { wait: true, labels: { b: "2", a: "1" }, ...SPEC };
+    expect(await fake.pool.activate(1, again)).toEqual([vm]);
+  });
+
   it("after it gives the same handles, in order", async () => {
     await using fake = await openFakePool();
     const vms = await fake.pool.activate(3, SPEC);

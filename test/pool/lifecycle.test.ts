@@ -330,7 +330,7 @@ describe("shared memory", () => {
   it.runIf(process.getuid?.() === 0)("too small for a substrate is INSUFFICIENT_SHARED_MEMORY", async (context) => {
     await using host = await FakeHost.create();
     await using tmpfs = await mountTmpfs("20m");
-    if (tmpfs.dir === undefined) return context.skip();
+    if (tmpfs.dir === undefined) return context.skip("this user may not mount a tmpfs");
     const directories: Directories = { ...host.directories, sharedMemoryDir: tmpfs.dir };
     await using pool = await host.open(directories);
     const memory = { assignedBytes: 2 ** 23, usedBytes: 0, residentBytes: 2 ** 23 };

@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -106,5 +106,21 @@ describe("a VM whose memory's file system is full", () => {
     expect((await other?.exec(["hostname"]))?.stdout).toBe("fake-1\n");
     await fake.pool.close();
     await expectNothingLeft(fake.host.paths);
+  });
+});
+
+describe("a folder that cannot be made", () => {
+  it.each(["activate", "activateSettled"] as const)("is an error with its errno, by %s", async (call) => {
+    await using fake = await openFakePool();
+    const parent = fake.host.paths.vms;
+    await rm(parent, { recursive: true, force: true });
+    await writeFile(parent, "");
+    const error = { code: "HOST_IO_FAILED", details: { errno: "ENOTDIR" } };
+    if (call === "activate") await expect(fake.pool.activate(1, SPEC)).rejects.toMatchObject(error);
+    else expect(await fake.pool.activateSettled(1, SPEC)).toMatchObject([{ error }]);
+    await rm(parent);
+    await mkdir(parent, { mode: 0o700 });
+    expect(await fake.pool.gc()).toEqual(NOTHING_COLLECTED);
+    await activateOne(fake.pool);
   });
 });

@@ -1,0 +1,30 @@
+import { messageOf, VmSubstrateError } from "../core/index.ts";
+import type { VmState } from "./vm-state.ts";
+
+/** What errors of a VM name it by. */
+interface NamedVm {
+  readonly id: string;
+  readonly hostname: string;
+  readonly state: VmState;
+}
+
+export function goneError(vm: NamedVm, what: string, cause?: unknown): VmSubstrateError {
+  const message = `${what}: VM ${vm.hostname} (${vm.id}) is ${vm.state}`;
+  return new VmSubstrateError("VM_GONE", message, { cause, details: { id: vm.id, state: vm.state } });
+}
+
+export function parkedError(vm: NamedVm, what: string): VmSubstrateError {
+  const message = `${what}: VM ${vm.hostname} (${vm.id}) is parked; resume() it first`;
+  return new VmSubstrateError("VM_PARKED", message, { details: { id: vm.id } });
+}
+
+/** @param who does not answer: "QEMU", "its guest" */
+export function silentError(vm: NamedVm, what: string, who: string, cause: unknown): VmSubstrateError {
+  const message = `${what} of VM ${vm.hostname} (${vm.id}): ${who} does not answer: ${messageOf(cause)}`;
+  return new VmSubstrateError("VM_UNRESPONSIVE", message, { cause, details: { id: vm.id } });
+}
+
+export function noSignOfLife(vm: NamedVm, withinMs: number, cause: unknown): VmSubstrateError {
+  const message = `VM ${vm.hostname} (${vm.id}) gave no sign of life within ${withinMs} ms`;
+  return new VmSubstrateError("VM_UNRESPONSIVE", message, { cause, details: { id: vm.id } });
+}

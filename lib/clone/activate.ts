@@ -8,7 +8,7 @@ import { openFabric, plugIn } from "./join-fabric.ts";
 import { launchClone } from "./launch.ts";
 import { PhaseClock } from "./phases.ts";
 import type { ClonePlan } from "./plan.ts";
-import { authorizedKeysFile, type Provision, provideFiles, runFirst } from "./provision.ts";
+import { authorizedKeysFile, type Provision, provideFiles, runFirst, tellServices } from "./provision.ts";
 import { verifyFromOutside, verifyGeneration } from "./verify-outside.ts";
 import { Vm } from "./vm.ts";
 import type { VmOwner } from "./vm-owner.ts";
@@ -49,7 +49,7 @@ export async function activateClone(
   await using undo = new AsyncDisposableStack();
   const clone = undo.use(docked?.clone ?? (await launchClone(plan, substrate, options.channel, deps, clock, signal)));
   const hasIdentity = docked !== undefined && docked.plan.identity === plan.identity;
-  const making = makePersonal(clone, plan, substrate.manifest.guest, {
+  const making = makePersonal(clone, plan, substrate.manifest, {
     ...options,
     isPaused: true,
     hasIdentity,
@@ -77,7 +77,7 @@ export interface PersonalOptions {
 export async function makePersonal(
   clone: Clone,
   plan: ClonePlan,
-  profile: LoadedSubstrate["manifest"]["guest"],
+  { guest: profile, tell }: Pick<LoadedSubstrate["manifest"], "guest" | "tell">,
   options: PersonalOptions,
 ): Promise<void> {
   const { instance, guest } = clone;
@@ -93,6 +93,7 @@ export async function makePersonal(
   ]);
   failpoint("claim.personalised");
   clock.mark("personalise");
+  if (!options.hasIdentity) await tellServices(clone, tell, signal);
   if (!options.hasIdentity) await verifyFromOutside(instance, plan.identity, signal);
   if (profile.identity.vmGenerationId) await verifyGeneration(instance, plan.uuid, signal);
   failpoint("claim.verified");

@@ -19,7 +19,6 @@ const READY_TIMEOUT_MS = 90_000;
 export async function coldBoot(
   plan: ClonePlan,
   substrate: LoadedSubstrate,
-  kernel: { readonly kernel: string; readonly initrd: string },
   options: Omit<ActivateOptions, "docked">,
   deps: CloneDependencies,
 ): Promise<Vm> {
@@ -28,7 +27,7 @@ export async function coldBoot(
   const clock = new PhaseClock(options.startedAt, options.plannedAt);
   const paths = deps.paths.vm(plan.id);
   const ram = deps.paths.buildRam(plan.id);
-  const { disk } = substrate.substrate.paths;
+  const { disk, kernel, initrd } = substrate.substrate.paths;
   await requireSharedMemory(deps.paths.sharedMemoryRoot, manifest.guest.memoryMiB * MIB, "a cold boot");
   await using undo = new AsyncDisposableStack();
   undo.defer(() => rm(ram, { force: true }));
@@ -46,7 +45,7 @@ export async function coldBoot(
     paths,
     ram: { file: ram, share: true },
     disk: { file: paths.overlay, backingFile: disk },
-    kernel: { image: kernel.kernel, initrd: kernel.initrd, commandLine: manifest.guest.kernelCommandLine },
+    kernel: { image: kernel, initrd, commandLine: manifest.guest.kernelCommandLine },
   });
   const instance = undo.use(await QemuInstance.launch({ ...deps, config, paths, signal }));
   clock.mark("spawn");
@@ -62,7 +61,7 @@ export async function coldBoot(
       { timeoutMs: READY_TIMEOUT_MS, signal },
     );
     clock.mark("load");
-    await makePersonal(clone, plan, manifest.guest, {
+    await makePersonal(clone, plan, manifest, {
       ...options,
       isPaused: false,
       hasIdentity: false,

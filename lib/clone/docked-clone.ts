@@ -7,6 +7,7 @@ import type { CloneDependencies } from "./dependencies.ts";
 import { launchClone } from "./launch.ts";
 import { PhaseClock } from "./phases.ts";
 import type { ClonePlan } from "./plan.ts";
+import { tellServices } from "./provision.ts";
 import { verifyFromOutside } from "./verify-outside.ts";
 
 const PRIME_TIMEOUT_MS = 30_000;
@@ -64,6 +65,7 @@ async function prime(
   // Twice: a claim with another identity will have to replace one, which is other code than setting the first.
   await personalise(guest.helper, placeholder(identity), profile, within);
   await personalise(guest.helper, identity, profile, within);
+  await tellServices({ guest }, substrate.manifest.tell, signal);
   await verifyFromOutside(instance, identity, signal);
   failpoint("dock.personalised");
   await guestExec(await guest.agent(), ["true"], within);

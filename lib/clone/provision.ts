@@ -8,6 +8,7 @@ const OUTPUT_TAIL_BYTES = 2048;
 /** pam_env(8) reads it for every login. */
 const ENVIRONMENT_FILE = "/etc/environment";
 const FILES_TIMEOUT_MS = 60_000;
+const TELL_TIMEOUT_MS = 30_000;
 
 /** What a VM is given beside its identity. */
 export interface Provision {
@@ -30,6 +31,23 @@ export async function provideFiles(
   const environment = Object.keys(env).length === 0 ? [] : [environmentFile(env)];
   const all = [...identity, ...files, ...environment];
   if (all.length > 0) await writeFiles(clone.guest.helper, all, { timeoutMs: FILES_TIMEOUT_MS, signal });
+}
+
+/**
+ * Tells the services that run in the guest, and that read at their start who it is.
+ * @throws VmSubstrateError IDENTITY_UNVERIFIED when one did not take it in, GUEST_AGENT_*, TIMEOUT, ABORTED
+ */
+export async function tellServices(
+  { guest }: Pick<Clone, "guest">,
+  programs: readonly (readonly string[])[],
+  signal: AbortSignal,
+): Promise<void> {
+  for (const argv of programs) {
+    const { exitCode } = await guestExec(await guest.agent(), argv, { timeoutMs: TELL_TIMEOUT_MS, signal });
+    if (exitCode === 0) continue;
+    const message = `${JSON.stringify(argv.join(" "))} ended with status ${exitCode}: a service may still show who the substrate was`;
+    throw new VmSubstrateError("IDENTITY_UNVERIFIED", message, { details: { part: "services", argv } });
+  }
 }
 
 /** @throws VmSubstrateError RUN_FAILED with the command's status and the end of its output, GUEST_AGENT_*, ABORTED */

@@ -20,5 +20,5 @@ export { CONSOLE_ID, GENERATION_DRIVER, HUB_ID, NIC_ID, qemuArgv } from "./qemu-
 export { identifyQemu, type QemuBinary } from "./qemu-binary.ts";
 export { QemuInstance } from "./qemu-instance.ts";
 export { QemuProcess } from "./qemu-process.ts";
-export { runTool } from "./run-tool.ts";
+export { runTool, type ToolOptions } from "./run-tool.ts";
 export { ACCELERATORS, type Accelerator, type VmConfig } from "./vm-config.ts";

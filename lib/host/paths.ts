@@ -67,6 +67,10 @@ export class Paths {
   recipeStaging(recipe: string, inputsKey: string, makeId: string): RecipePaths {
     return recipePaths(join(this.cacheDir, "recipes", recipe, `.${inputsKey}-${makeId}-${process.pid}`));
   }
+  /** The disks of a recipe's steps, each on the one before it. */
+  recipeLayers(recipe: string): string {
+    return join(this.cacheDir, "recipes", recipe, "layers");
+  }
   /** Compiled on this machine: the fork server's library. */
   get nativeLibraries() {
     return join(this.cacheDir, "native");
@@ -123,6 +127,9 @@ export interface SubstratePaths {
   readonly state: string;
   readonly disk: string;
   readonly helper: string;
+  /** What its guest was booted by; a clone never boots. */
+  readonly kernel: string;
+  readonly initrd: string;
 }
 
 export interface VmPaths {
@@ -149,6 +156,8 @@ function substratePaths(dir: string): SubstratePaths {
     state: join(dir, "state"),
     disk: join(dir, "disk.qcow2"),
     helper: join(dir, "helper"),
+    kernel: join(dir, "vmlinuz"),
+    initrd: join(dir, "initrd"),
   };
 }
 

@@ -11,6 +11,10 @@ export interface ToolOptions {
   readonly signal?: AbortSignal | undefined;
   readonly stdin?: string | Uint8Array;
   readonly cwd?: string;
+  /** Beside this process's own environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** How it is ended. Default SIGKILL; another leaves it the time to end its own children. */
+  readonly killSignal?: NodeJS.Signals;
   /** The code of the error when the tool fails; a missing tool is always RECIPE_TOOL_MISSING. */
   readonly failureCode?: ErrorCode;
 }
@@ -29,12 +33,13 @@ export async function runTool(argv: readonly [string, ...string[]], options: Too
       ...process.env,
       PATH: [process.env.PATH ?? "/usr/bin:/bin", ...SBIN_DIRECTORIES].join(":"),
       LC_ALL: "C",
+      ...options.env,
     };
     const child = spawn(program, args, {
       stdio: ["pipe", "pipe", "pipe"],
       env,
       signal,
-      killSignal: "SIGKILL",
+      killSignal: options.killSignal ?? "SIGKILL",
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
     const out: Buffer[] = [];

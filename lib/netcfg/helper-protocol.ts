@@ -14,6 +14,7 @@ export interface HelperOperation {
     | "file"
     | "append"
     | "read"
+    | "http"
     | "scrub";
   readonly value: string;
 }

@@ -25,9 +25,11 @@ export interface PoolOptions extends Directories {
 }
 
 export interface BuildOptions {
-  /** `mini`. */
-  readonly recipe: string;
-  /** The substrate's name. Default: the recipe's. */
+  /** `mini` or `debian`. Either this or `recipeFile`. */
+  readonly recipe?: string | undefined;
+  /** Path of a recipe in YAML. */
+  readonly recipeFile?: string | undefined;
+  /** The substrate's name. Default: the recipe's, or the file's without its ending. */
   readonly name?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: BuildProgress) => void) | undefined;

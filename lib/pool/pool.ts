@@ -11,7 +11,7 @@ import {
 } from "../core/index.ts";
 import { ensurePrivateDir, ForkServer, identifyQemu, Paths, sharedMemory } from "../host/index.ts";
 import { OwnerLock } from "../store/index.ts";
-import { prepareGuest, recipeNamed } from "../substrate/index.ts";
+import { recipeFromFile, recipeNamed } from "../substrate/index.ts";
 import { activationCall, type CallKind, defaultHostname } from "./activation-call.ts";
 import type { Outcome, StartVm } from "./activations.ts";
 import { Calls } from "./calls.ts";
@@ -137,13 +137,16 @@ export class Pool implements AsyncDisposable {
    */
   async build(options: BuildOptions): Promise<SubstrateInfo & { readonly reused: boolean }> {
     const {
-      recipe: recipeName,
-      name = recipeName,
+      recipe: builtIn,
+      recipeFile,
       signal,
       onProgress,
+      ...given
     } = validate(buildOptionsSchema, options, "build");
-    const recipe = recipeNamed(recipeName);
+    const named = builtIn === undefined ? undefined : { name: builtIn, recipe: recipeNamed(builtIn) };
     return this.#calls.run(signal, async (within) => {
+      const { recipe, name: itsName } = named ?? (await recipeFromFile(recipeFile ?? ""));
+      const name = given.name ?? validate(nameSchema, itsName, "build: the name that the recipe's file gives");
       const { substrate, reused } = await this.#parts.builds.build(name, recipe, onProgress, within);
       await this.#parts.docks.renew(await this.#parts.loaded.get(name));
       return { ...substrateInfo(substrate), reused };
@@ -214,10 +217,8 @@ export class Pool implements AsyncDisposable {
    */
   async coldBoot(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<Vm[]> {
     const start: StartVm = async (plan, substrate, activation) => {
-      const recipe = recipeNamed(substrate.manifest.guest.recipe);
-      const guest = await prepareGuest(recipe, this.#parts.deps.paths, () => {}, activation.signal);
-      const startedAt = performance.now(); // neither the wait nor the making of guest files is part of a boot
-      return coldBoot(plan, substrate, guest, { ...activation, startedAt, plannedAt: startedAt }, this.#parts.deps);
+      const startedAt = performance.now(); // the wait is no part of a boot
+      return coldBoot(plan, substrate, { ...activation, startedAt, plannedAt: startedAt }, this.#parts.deps);
     };
     return allVms(await this.#make({ what: "coldBoot", mode: "atomic", start }, count, spec, options));
   }

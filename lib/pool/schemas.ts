@@ -64,12 +64,18 @@ export const poolOptionsSchema = z.strictObject({
   logger: z.custom<Logger>(isLogger, "expected an object with debug, info, warn and error").optional(),
 });
 
-export const buildOptionsSchema = z.strictObject({
-  recipe: z.string(),
-  name: nameSchema.optional(),
-  signal: signalSchema.optional(),
-  onProgress: z.custom<NonNullable<BuildOptions["onProgress"]>>((given) => typeof given === "function").optional(),
-});
+export const buildOptionsSchema = z
+  .strictObject({
+    recipe: z.string().optional(),
+    recipeFile: path.optional(),
+    name: nameSchema.optional(),
+    signal: signalSchema.optional(),
+    onProgress: z.custom<NonNullable<BuildOptions["onProgress"]>>((given) => typeof given === "function").optional(),
+  })
+  .refine(
+    ({ recipe, recipeFile }) => (recipe === undefined) !== (recipeFile === undefined),
+    "give either recipe or recipeFile",
+  );
 
 /** A text that is parsed by a function which throws for what it does not like. */
 const parsed = <Output, Input = string>(schema: z.ZodType<Input>, parse: (input: Input) => Output) =>

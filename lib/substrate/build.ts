@@ -1,50 +1,44 @@
-import { createHash, randomUUID } from "node:crypto";
+import { createHash } from "node:crypto";
 import { chmod, copyFile, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import {
-  isVmSubstrateError,
-  type Logger,
-  MIB,
-  messageOf,
-  newId,
-  throwIfAborted,
-  VmSubstrateError,
-} from "../core/index.ts";
+import { isVmSubstrateError, type Logger, MIB, newId, throwIfAborted } from "../core/index.ts";
 import {
   type Accelerator,
-  CONSOLE_ID,
   cpuModelFor,
   decideAccelerator,
-  type Monitor,
+  knownVerdict,
   type Paths,
   type QemuBinary,
-  QemuInstance,
   qcow2VirtualSize,
   type RecipePaths,
-  requireMemory,
-  requireSharedMemory,
   type SubstratePaths,
 } from "../host/index.ts";
-import { ResidentHelper } from "../netcfg/index.ts";
-import { GuestAgent } from "../qmp/index.ts";
+import { BootedGuest } from "./boot.ts";
 import { Catalog, type Substrate } from "./catalog.ts";
 import { freeze } from "./freeze.ts";
-import { generalize, usedMemoryBytes } from "./generalize.ts";
-import { deviceArguments, guestFor, MACHINE_TYPE, machineConfig } from "./machine.ts";
+import {
+  type Generalized,
+  generalize,
+  miniaturize,
+  reopenJournal,
+  requireGeneral,
+  servicesToTell,
+  usedMemoryBytes,
+  warmUp,
+} from "./generalize/index.ts";
+import { deviceArguments, guestFor, MACHINE_TYPE } from "./machine.ts";
 import { FORMAT_VERSION, type Manifest, serializeManifest } from "./manifest.ts";
 import { prepareGuest } from "./prepared-guest.ts";
 import type { Progress } from "./progress.ts";
-import { awaitReady } from "./ready.ts";
+import { awaitReady, probeName } from "./ready/index.ts";
 import type { GuestProfile, Recipe } from "./recipe.ts";
 import { copySparse, digestFile } from "./sparse-file.ts";
 
 /** Counts up when what a build does to a guest changes: substrates of before are then made anew. */
-const BUILD_REVISION = 4;
+const BUILD_REVISION = 5;
 /** A cold boot takes 3 to 4 s under TCG when idle. */
 const READY_TIMEOUT_MS = 90_000;
 const STEP_TIMEOUT_MS = 30_000;
-const CONNECT_TIMEOUT_MS = 5000;
-const CONSOLE_TAIL_BYTES = 4096;
 
 export interface BuildDependencies {
   readonly paths: Paths;
@@ -72,7 +66,8 @@ export interface BuildResult {
  */
 export async function buildSubstrate(name: string, recipe: Recipe, deps: BuildDependencies): Promise<BuildResult> {
   const { paths, qemu, progress, signal, logger } = deps;
-  const guestFiles = await prepareGuest(recipe, paths, progress, signal);
+  const whilePreparing = deps.accelerator ?? (await knownVerdict(qemu, paths.acceleratorVerdict))?.accelerator ?? "tcg";
+  const guestFiles = await prepareGuest(recipe, { ...deps, accelerator: whilePreparing });
   progress("accelerator", deps.accelerator ?? "deciding whether KVM really works");
   const accelerator =
     deps.accelerator ??
@@ -94,7 +89,7 @@ export async function buildSubstrate(name: string, recipe: Recipe, deps: BuildDe
   const staging = paths.substrateStaging(name, newId());
   try {
     await mkdir(staging.dir, { recursive: true, mode: 0o700 });
-    await copyFile(guestFiles.helper, staging.helper);
+    for (const file of ["helper", "kernel", "initrd"] as const) await copyFile(guestFiles[file], staging[file]);
     const guest = guestFor(recipe.guest, accelerator);
     const frozen = await bootAndFreeze(guest, guestFiles, staging, accelerator, deps);
     progress("digest", "SHA-256 of every file");
@@ -124,6 +119,8 @@ interface Frozen {
   readonly state: Manifest["files"]["state"];
   readonly devices: readonly string[];
   readonly memory: Manifest["memory"];
+  readonly tell: readonly (readonly string[])[];
+  readonly generalized: readonly Generalized[];
 }
 
 async function bootAndFreeze(
@@ -133,67 +130,37 @@ async function bootAndFreeze(
   accelerator: Accelerator,
   deps: BuildDependencies,
 ): Promise<Frozen> {
-  const { paths, progress, signal, logger, qemu } = deps;
-  const id = newId();
-  const vmPaths = paths.vm(id);
-  const buildRam = paths.buildRam(id);
-  const assignedBytes = guest.memoryMiB * MIB;
-  await requireSharedMemory(paths.sharedMemoryRoot, assignedBytes, `building a guest of ${guest.memoryMiB} MiB`);
-  await requireMemory(assignedBytes, `building a guest of ${guest.memoryMiB} MiB`);
-  await using undo = new AsyncDisposableStack();
-  undo.defer(() => rm(buildRam, { force: true }));
-  undo.defer(() => QemuInstance.removeFolders(vmPaths));
-  await QemuInstance.prepareFolders(vmPaths);
+  const { progress, signal } = deps;
   await copyFile(guestFiles.disk, staging.disk);
-
   progress("boot", `${guest.memoryMiB} MiB, ${accelerator}`);
-  const config = machineConfig({
-    id,
-    uuid: randomUUID(),
-    accelerator,
-    cpuModel: cpuModelFor(accelerator),
-    guest,
-    paths: vmPaths,
-    ram: { file: buildRam, share: true },
-    disk: { file: staging.disk },
-    kernel: { image: guestFiles.kernel, initrd: guestFiles.initrd, commandLine: guest.kernelCommandLine },
-  });
-  const instance = undo.use(await QemuInstance.launch({ qemu, config, paths: vmPaths, logger, signal }));
-  const connect = { timeoutMs: CONNECT_TIMEOUT_MS, signal };
-  const helper = undo.use(await ResidentHelper.connect(vmPaths.helper, connect));
-  const agent = undo.use(await GuestAgent.connect(vmPaths.agent, connect));
-  const channels = { agent, helper };
-
+  const kernel = { image: guestFiles.kernel, initrd: guestFiles.initrd, commandLine: guest.kernelCommandLine };
+  await using booted = await BootedGuest.boot({ guest, kernel, disk: staging.disk, accelerator }, deps);
+  const { channels, instance } = booted;
   const freezing = async () => {
-    progress(
-      "ready",
-      guest.ready.map((probe) => (probe.probe === "port" ? `port ${probe.port}` : probe.probe)).join(", "),
-    );
+    progress("ready", guest.ready.map(probeName).join(", "));
     await awaitReady(guest.ready, channels, { timeoutMs: READY_TIMEOUT_MS, signal });
-    progress("generalize", "keys, machine-id, leases, logs, free memory");
     const step = { timeoutMs: STEP_TIMEOUT_MS, signal };
-    await generalize(channels, guest, step);
+    const tell = await servicesToTell(channels.agent, step);
+    const generalized = await generalize(channels, guest, step);
+    progress(
+      "generalize",
+      generalized.map(({ trace, files }) => `${trace} (${files})`).join(", ") || "nothing to remove",
+    );
+    progress("miniaturize", "free disk blocks, caches, free memory");
+    await warmUp(channels, guest, step); // empties the identity's files, which the check wants
+    await requireGeneral(channels, guest, step);
+    await reopenJournal(channels.agent, step);
+    await miniaturize(channels, guest, step);
     const usedBytes = await usedMemoryBytes(channels, step);
     progress("freeze", "RAM, device state and disk in one pause");
     const state = await freeze(instance, staging.state, signal);
-    return { state, usedBytes };
+    return { state, usedBytes, tell, generalized };
   };
-  const { state, usedBytes } = await instance.process.guard("build", freezing()).catch(async (error: unknown) => {
-    throw await buildError(error, instance.qmp, signal);
-  });
+  const { state, usedBytes, ...found } = await booted.during(freezing(), signal);
   await instance.process.terminate();
-  const { residentBytes, ...ram } = await copySparse(buildRam, staging.ram, signal);
-  return { ram, state, devices: deviceArguments(config), memory: { assignedBytes, usedBytes, residentBytes } };
-}
-
-/** The guest's last words say more than a timeout does. */
-async function buildError(error: unknown, qmp: Monitor, signal: AbortSignal | undefined): Promise<unknown> {
-  if (signal?.aborted || isVmSubstrateError(error, "BUILD_FAILED") || isVmSubstrateError(error, "QEMU_EXITED"))
-    return error;
-  const request = { device: CONSOLE_ID, size: CONSOLE_TAIL_BYTES };
-  const tail = await qmp.execute<string>("ringbuf-read", request, { timeoutMs: 1000 }).catch(() => "");
-  const message = `the guest did not become a substrate: ${messageOf(error)}; its console ends with: ${JSON.stringify(tail)}`;
-  return new VmSubstrateError("BUILD_FAILED", message, { cause: error });
+  const { residentBytes, ...ram } = await copySparse(booted.ram, staging.ram, signal);
+  const memory = { assignedBytes: guest.memoryMiB * MIB, usedBytes, residentBytes };
+  return { ram, state, devices: deviceArguments(booted.config), memory, ...found };
 }
 
 interface FinishOptions {
@@ -215,6 +182,8 @@ async function finish(options: FinishOptions): Promise<Manifest> {
     state: frozen.state,
     disk: await digestFile(staging.disk),
     helper: await digestFile(staging.helper),
+    kernel: await digestFile(staging.kernel),
+    initrd: await digestFile(staging.initrd),
   };
   const content = {
     name,
@@ -228,6 +197,8 @@ async function finish(options: FinishOptions): Promise<Manifest> {
     devices: [...frozen.devices],
     guest: structuredClone(guest) as Manifest["guest"],
     memory: frozen.memory,
+    tell: frozen.tell.map((argv) => [...argv]),
+    generalized: structuredClone(frozen.generalized) as Manifest["generalized"],
     diskSizeBytes: await qcow2VirtualSize(staging.disk),
     files,
   };
@@ -236,7 +207,7 @@ async function finish(options: FinishOptions): Promise<Manifest> {
     await manifest.writeFile(serializeManifest(content));
     await manifest.sync();
   }
-  for (const file of [staging.ram, staging.state, staging.disk, staging.helper]) {
+  for (const file of [staging.ram, staging.state, staging.disk, staging.helper, staging.kernel, staging.initrd]) {
     await using handle = await open(file, "r");
     await handle.sync();
     await chmod(file, 0o400);

@@ -2,17 +2,12 @@ import { z } from "zod";
 import { messageOf, VmSubstrateError } from "../core/index.ts";
 import { ACCELERATORS } from "../host/index.ts";
 import { identityProfileSchema } from "../netcfg/index.ts";
+import { probeSchema } from "./ready/index.ts";
 
-/** 2: `guest.identity` names the parts of an identity; before there was a host key's path alone. */
-export const FORMAT_VERSION = 2;
+/** 3: more probes of readiness, and files that generalizing keeps. 2: `guest.identity` names the parts of an identity; before there was a host key's path alone. */
+export const FORMAT_VERSION = 3;
 
 const fileSchema = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/), sizeBytes: z.int().nonnegative() });
-
-const probeSchema = z.discriminatedUnion("probe", [
-  z.strictObject({ probe: z.literal("agent") }),
-  z.strictObject({ probe: z.literal("helper") }),
-  z.strictObject({ probe: z.literal("port"), port: z.int().min(1).max(65_535) }),
-]);
 
 const guestSchema = z.strictObject({
   recipe: z.string(),
@@ -22,7 +17,7 @@ const guestSchema = z.strictObject({
   interface: z.string().regex(/^[a-z][a-z0-9]{0,14}$/),
   helper: z.boolean(),
   ready: z.array(probeSchema),
-  generalize: z.strictObject({ remove: z.array(z.string()), truncate: z.array(z.string()) }),
+  generalize: z.strictObject({ remove: z.array(z.string()), truncate: z.array(z.string()), keep: z.array(z.string()) }),
   identity: identityProfileSchema,
 });
 
@@ -47,9 +42,22 @@ const manifestSchema = z.strictObject({
     /** What the RAM file really holds: its pages that are not zero. */
     residentBytes: z.int().nonnegative(),
   }),
+  /** Programs that a clone has to run once it has its identity: services that remember another. */
+  tell: z.array(z.array(z.string()).min(1)),
+  /** What was taken out of the guest before it was frozen. */
+  generalized: z.array(
+    z.strictObject({ trace: z.string(), why: z.string(), files: z.int().positive(), paths: z.array(z.string()) }),
+  ),
   /** Virtual size of the disk. */
   diskSizeBytes: z.int().positive(),
-  files: z.strictObject({ ram: fileSchema, state: fileSchema, disk: fileSchema, helper: fileSchema }),
+  files: z.strictObject({
+    ram: fileSchema,
+    state: fileSchema,
+    disk: fileSchema,
+    helper: fileSchema,
+    kernel: fileSchema,
+    initrd: fileSchema,
+  }),
 });
 
 /** What a substrate is, and the digests of its files. Written last, so a substrate without one does not exist. */

@@ -1,31 +1,40 @@
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { newId } from "../core/index.ts";
-import { ensurePrivateDir, type Paths, processStartTime, type RecipePaths } from "../host/index.ts";
-import type { Progress } from "./progress.ts";
-import type { Recipe } from "./recipe.ts";
+import { ensurePrivateDir, processStartTime, type RecipePaths } from "../host/index.ts";
+import type { Recipe, RecipeContext } from "./recipe.ts";
+
+/** What preparing needs, beside what a booted guest does. */
+export type PrepareDependencies = Omit<RecipeContext, "downloadsDir" | "workDir">;
+
+/** A recipe's disk, kernel and initrd, made once for each set of inputs. */
+export async function prepareGuest(recipe: Recipe, deps: PrepareDependencies): Promise<RecipePaths> {
+  await ensurePrivateDir(deps.paths.cacheDir);
+  return prepareOnce(recipe.guest.recipe, await recipe.inputsKey(), deps, (made, context) =>
+    recipe.make(made, context),
+  );
+}
 
 /**
- * A recipe's disk, kernel and initrd: made once for each set of inputs, shared by all state directories of the user.
- * An interrupted making leaves nothing that counts, since one rename shows the result.
+ * Makes a recipe's files unless they are there, shared by all state directories of the user. An interrupted making leaves
+ * nothing that counts, since one rename shows the result.
  */
-export async function prepareGuest(
-  recipe: Recipe,
-  paths: Paths,
-  progress: Progress,
-  signal: AbortSignal | undefined,
+export async function prepareOnce(
+  name: string,
+  key: string,
+  deps: PrepareDependencies,
+  make: (made: RecipePaths, context: RecipeContext) => Promise<void>,
 ): Promise<RecipePaths> {
-  await ensurePrivateDir(paths.cacheDir);
-  const key = await recipe.inputsKey();
-  const made = paths.recipeCache(recipe.guest.recipe, key);
+  const { paths } = deps;
+  const made = paths.recipeCache(name, key);
   if (await exists(made.dir)) return made;
 
   await removeAbandoned(dirname(made.dir));
-  const staging = paths.recipeStaging(recipe.guest.recipe, key, newId());
+  const staging = paths.recipeStaging(name, key, newId());
   const workDir = join(staging.dir, "work");
   try {
     await mkdir(workDir, { recursive: true });
-    await recipe.make(staging, { downloadsDir: paths.packageDownloads, workDir, progress, signal });
+    await make(staging, { ...deps, downloadsDir: paths.packageDownloads, workDir });
     await rm(workDir, { recursive: true });
     await rename(staging.dir, made.dir).catch(async (error: NodeJS.ErrnoException) => {
       // Another process made the same files meanwhile: theirs are as good.

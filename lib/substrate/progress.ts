@@ -4,10 +4,12 @@ export interface BuildProgress {
     | "download"
     | "unpack"
     | "disk"
+    | "step"
     | "accelerator"
     | "boot"
     | "ready"
     | "generalize"
+    | "miniaturize"
     | "freeze"
     | "digest"
     | "done";

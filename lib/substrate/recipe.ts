@@ -1,13 +1,8 @@
-import type { RecipePaths } from "../host/index.ts";
+import type { Accelerator, RecipePaths } from "../host/index.ts";
 import type { IdentityProfile } from "../netcfg/index.ts";
+import type { BootDependencies } from "./boot.ts";
 import type { Progress } from "./progress.ts";
-
-/** What a build must wait for before a booted guest may be frozen. */
-export type ReadyProbe =
-  | { readonly probe: "agent" }
-  | { readonly probe: "helper" }
-  /** A TCP socket in state LISTEN inside the guest. */
-  | { readonly probe: "port"; readonly port: number };
+import type { ReadyProbe } from "./ready/index.ts";
 
 /** What is known about a guest, and goes into the manifest of every substrate made of it. */
 export interface GuestProfile {
@@ -25,18 +20,21 @@ export interface GuestProfile {
     readonly remove: readonly string[];
     /** Files that must exist and be empty. */
     readonly truncate: readonly string[];
+    /** Files that match here stay, whatever else says that they must not. */
+    readonly keep: readonly string[];
   };
   /** Which parts of an identity the guest has, and where. */
   readonly identity: IdentityProfile;
 }
 
-export interface RecipeContext {
+export interface RecipeContext extends BootDependencies {
   /** Where the recipe may keep downloads. */
   readonly downloadsDir: string;
   /** Empty and private; removed afterwards, also on failure. */
   readonly workDir: string;
   readonly progress: Progress;
-  readonly signal: AbortSignal | undefined;
+  /** For a guest that is booted while its disk is made. */
+  readonly accelerator: Accelerator;
 }
 
 /** How a guest's disk is made. */

@@ -1,11 +1,21 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { silentLogger } from "../../lib/core/index.ts";
 import { ensurePrivateDir, type RecipePaths } from "../../lib/host/index.ts";
-import { prepareGuest, type Recipe } from "../../lib/substrate/index.ts";
+import type { Recipe } from "../../lib/substrate/index.ts";
+import { prepareGuest } from "../../lib/substrate/prepared-guest.ts";
 import type { RecipeContext } from "../../lib/substrate/recipe.ts";
 import { FakeHost } from "../support/fake-host.ts";
 import { FAKE_GUEST } from "../support/fake-substrate.ts";
+
+/** Nothing is booted here. */
+const NO_MACHINE = {
+  qemu: { path: "/nonexistent", version: "7.2.22", build: "none" },
+  logger: silentLogger,
+  accelerator: "tcg",
+  progress: () => {},
+} as const;
 
 let host: FakeHost;
 beforeEach(async () => {
@@ -32,7 +42,8 @@ class FakeRecipe implements Recipe {
   }
 }
 
-const prepare = (recipe: Recipe, signal?: AbortSignal) => prepareGuest(recipe, host.paths, () => {}, signal);
+const prepare = (recipe: Recipe, signal?: AbortSignal) =>
+  prepareGuest(recipe, { ...NO_MACHINE, paths: host.paths, signal });
 const recipes = () => readdir(join(host.paths.cacheDir, "recipes/mini"));
 
 describe("prepareGuest", () => {

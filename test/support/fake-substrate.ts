@@ -19,7 +19,7 @@ export const FAKE_GUEST: GuestProfile = {
   interface: "eth0",
   helper: true,
   ready: [{ probe: "helper" }, { probe: "agent" }, { probe: "port", port: 22 }],
-  generalize: { remove: ["/root/.ssh/*"], truncate: [] },
+  generalize: { remove: ["/root/.ssh/*"], truncate: [], keep: [] },
   identity: {
     ipv6: true,
     vmGenerationId: false,
@@ -53,6 +53,7 @@ export async function addFakeSubstrate(paths: Paths, options: FakeSubstrateOptio
   await writeFile(files.ram, ram, { mode: 0o400 });
   await writeFile(files.state, "QEVM fake device state\n", { mode: 0o400 });
   await writeFile(files.helper, "\x7fELF fake helper\n", { mode: 0o400 });
+  for (const file of [files.kernel, files.initrd]) await writeFile(file, "fake\n", { mode: 0o400 });
   await createOverlay(files.disk, "/nonexistent/base.qcow2", FAKE_DISK_BYTES);
   await chmod(files.disk, 0o400);
   const content: Omit<Manifest, "formatVersion"> = {
@@ -68,11 +69,15 @@ export async function addFakeSubstrate(paths: Paths, options: FakeSubstrateOptio
     guest: structuredClone(guest) as Manifest["guest"],
     memory: { assignedBytes: ram.length, usedBytes: 25_000 * KIB, residentBytes: 16 * KIB },
     diskSizeBytes: FAKE_DISK_BYTES,
+    tell: [],
+    generalized: [],
     files: {
       ram: await digestFile(files.ram),
       state: await digestFile(files.state),
       disk: await digestFile(files.disk),
       helper: await digestFile(files.helper),
+      kernel: await digestFile(files.kernel),
+      initrd: await digestFile(files.initrd),
     },
     ...options.manifest,
   };

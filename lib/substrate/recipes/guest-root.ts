@@ -1,4 +1,4 @@
-import { chmod, copyFile, mkdir, symlink, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { runTool } from "../../host/index.ts";
 
@@ -18,20 +18,26 @@ export class GuestRoot {
   }
 
   async file(path: string, content: string | Uint8Array, mode = 0o644): Promise<void> {
-    await this.directory(dirname(path));
+    await this.#make(path);
     await writeFile(join(this.dir, path), content);
     await chmod(join(this.dir, path), mode);
   }
 
   async copy(source: string, path: string, mode = 0o644): Promise<void> {
-    await this.directory(dirname(path));
+    await this.#make(path);
     await copyFile(source, join(this.dir, path));
     await chmod(join(this.dir, path), mode);
   }
 
   async link(path: string, target: string): Promise<void> {
-    await this.directory(dirname(path));
+    await this.#make(path);
     await symlink(target, join(this.dir, path));
+  }
+
+  /** Makes room for a path: its folder is there, and nothing else has the name. */
+  async #make(path: string): Promise<void> {
+    await mkdir(join(this.dir, dirname(path)), { recursive: true, mode: 0o755 });
+    await rm(join(this.dir, path), { force: true });
   }
 }
 

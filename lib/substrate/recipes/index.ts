@@ -1,8 +1,15 @@
 import { VmSubstrateError } from "../../core/index.ts";
 import type { Recipe } from "../recipe.ts";
+import { debianDocumentSchema } from "./debian/document.ts";
+import { debianRecipe } from "./debian/index.ts";
 import { miniRecipe } from "./mini.ts";
 
-const RECIPES: Readonly<Record<string, Recipe>> = { mini: miniRecipe };
+export { recipeFromFile } from "./recipe-file.ts";
+
+const RECIPES: Readonly<Record<string, Recipe>> = {
+  mini: miniRecipe,
+  debian: debianRecipe(debianDocumentSchema.parse({ from: "debian" }), []),
+};
 
 /** @throws VmSubstrateError RECIPE_UNKNOWN */
 export function recipeNamed(name: string): Recipe {

@@ -13,7 +13,7 @@ const KERNEL_METAPACKAGE = "linux-image-cloud-amd64";
 const PACKAGES = ["busybox-static", "dropbear-bin", "qemu-guest-agent"];
 const PROGRAMS = ["usr/sbin/qemu-ga", "usr/sbin/dropbear", "usr/bin/dropbearkey", "usr/bin/dbclient"];
 const MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "virtio_net"];
-const GUEST_FILES = ["helper/helper.c", "mini/initramfs-init", "mini/inittab", "mini/boot"];
+const GUEST_FILES = ["helper/helper.c", "initramfs/init", "mini/inittab", "mini/boot"];
 const HOST_KEY = "/etc/dropbear/dropbear_ed25519_host_key";
 const DISK_SIZE_MIB = 256;
 /** Counts up when this file changes what it makes. */
@@ -53,6 +53,7 @@ const GUEST: GuestProfile = {
       "/var/tmp/*",
     ],
     truncate: [],
+    keep: [],
   },
   // All of it is in folders that guest/mini/boot keeps in memory, so that a claim touches no file system on a disk.
   identity: {
@@ -107,7 +108,7 @@ async function makeInitramfs(
   const root = new GuestRoot(join(context.workDir, "initramfs"));
   for (const folder of ["/bin", "/dev", "/root", "/modules", "/sys"]) await root.directory(folder);
   await root.copy(join(unpacked, "bin/busybox"), "/bin/busybox", 0o755);
-  await root.copy(guestFile("mini/initramfs-init"), "/init", 0o755);
+  await root.copy(guestFile("initramfs/init"), "/init", 0o755);
   const modules = await modulesInLoadOrder(modulesDir, MODULES);
   for (const module of modules) await root.copy(module, `/modules/${basename(module)}`);
   await root.file("/modules/order", `${modules.map((module) => basename(module)).join("\n")}\n`);
@@ -148,5 +149,5 @@ async function makeDisk(unpacked: string, output: RecipePaths, context: RecipeCo
   // No password opens this account; SSH takes keys only.
   await root.file("/etc/passwd", "root:*:0:0:root:/root:/bin/sh\n");
   await root.file("/etc/group", "root:x:0:\n");
-  await ext4Image(root.dir, output.disk, DISK_SIZE_MIB, context.signal);
+  await ext4Image(root.dir, output.disk, DISK_SIZE_MIB, context);
 }

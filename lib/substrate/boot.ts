@@ -1,0 +1,113 @@
+import { randomUUID } from "node:crypto";
+import { rm } from "node:fs/promises";
+import { isVmSubstrateError, type Logger, MIB, messageOf, newId, VmSubstrateError } from "../core/index.ts";
+import {
+  type Accelerator,
+  CONSOLE_ID,
+  cpuModelFor,
+  type Paths,
+  type QemuBinary,
+  QemuInstance,
+  requireMemory,
+  requireSharedMemory,
+  type VmConfig,
+} from "../host/index.ts";
+import { ResidentHelper } from "../netcfg/index.ts";
+import { GuestAgent } from "../qmp/index.ts";
+import { machineConfig } from "./machine.ts";
+import type { GuestChannels } from "./ready/index.ts";
+import type { GuestProfile } from "./recipe.ts";
+
+const CONNECT_TIMEOUT_MS = 5000;
+const CONSOLE_TIMEOUT_MS = 1000;
+const CONSOLE_TAIL_BYTES = 4096;
+
+export interface BootDependencies {
+  readonly paths: Paths;
+  readonly qemu: QemuBinary;
+  readonly logger: Logger;
+  readonly signal: AbortSignal | undefined;
+}
+
+export interface BootOptions {
+  readonly guest: GuestProfile;
+  readonly kernel: NonNullable<VmConfig["kernel"]>;
+  /** A qcow2 of its own, which the guest writes to. */
+  readonly disk: string;
+  readonly accelerator: Accelerator;
+}
+
+/** A guest that was booted to be made into something. Ending it leaves its disk, and nothing else. */
+export class BootedGuest implements AsyncDisposable {
+  readonly instance: QemuInstance;
+  readonly channels: GuestChannels;
+  readonly config: VmConfig;
+  /** Its RAM, on the shared-memory file system. */
+  readonly ram: string;
+  readonly #owned: AsyncDisposableStack;
+
+  private constructor(instance: QemuInstance, channels: GuestChannels, config: VmConfig, owned: AsyncDisposableStack) {
+    this.instance = instance;
+    this.channels = channels;
+    this.config = config;
+    this.ram = config.memory.file;
+    this.#owned = owned;
+  }
+
+  /** @throws VmSubstrateError INSUFFICIENT_*, QEMU_*, GUEST_AGENT_*, TIMEOUT, ABORTED */
+  static async boot(options: BootOptions, deps: BootDependencies): Promise<BootedGuest> {
+    const { guest, accelerator } = options;
+    const { paths, signal } = deps;
+    const id = newId();
+    const vmPaths = paths.vm(id);
+    const ram = paths.buildRam(id);
+    const assignedBytes = guest.memoryMiB * MIB;
+    const purpose = `booting a guest of ${guest.memoryMiB} MiB`;
+    await requireSharedMemory(paths.sharedMemoryRoot, assignedBytes, purpose);
+    await requireMemory(assignedBytes, purpose);
+    await using undo = new AsyncDisposableStack();
+    undo.defer(() => rm(ram, { force: true }));
+    undo.defer(() => QemuInstance.removeFolders(vmPaths));
+    await QemuInstance.prepareFolders(vmPaths);
+    const config = machineConfig({
+      id,
+      uuid: randomUUID(),
+      accelerator,
+      cpuModel: cpuModelFor(accelerator),
+      guest,
+      paths: vmPaths,
+      ram: { file: ram, share: true },
+      disk: { file: options.disk },
+      kernel: options.kernel,
+    });
+    const instance = undo.use(await QemuInstance.launch({ ...deps, config, paths: vmPaths }));
+    const connect = { timeoutMs: CONNECT_TIMEOUT_MS, signal };
+    const helper = undo.use(await ResidentHelper.connect(vmPaths.helper, connect));
+    const agent = undo.use(await GuestAgent.connect(vmPaths.agent, connect));
+    return new BootedGuest(instance, { agent, helper }, config, undo.move());
+  }
+
+  /**
+   * Does something with the guest. When that fails, the guest's last words say more than the error does.
+   * @throws VmSubstrateError BUILD_FAILED with the console's tail, QEMU_EXITED, ABORTED
+   */
+  async during<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    return this.instance.process.guard("build", work).catch(async (error: unknown) => {
+      throw await this.#explained(error, signal);
+    });
+  }
+
+  async #explained(error: unknown, signal: AbortSignal | undefined): Promise<unknown> {
+    if (signal?.aborted || isVmSubstrateError(error, "BUILD_FAILED") || isVmSubstrateError(error, "QEMU_EXITED"))
+      return error;
+    const request = { device: CONSOLE_ID, size: CONSOLE_TAIL_BYTES };
+    const within = { timeoutMs: CONSOLE_TIMEOUT_MS };
+    const tail = await this.instance.qmp.execute<string>("ringbuf-read", request, within).catch(() => "");
+    const message = `the guest did not become a substrate: ${messageOf(error)}; its console ends with: ${JSON.stringify(tail)}`;
+    return new VmSubstrateError("BUILD_FAILED", message, { cause: error });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#owned.disposeAsync();
+  }
+}

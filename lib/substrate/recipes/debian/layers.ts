@@ -1,0 +1,115 @@
+import { createHash } from "node:crypto";
+import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { newId } from "../../../core/index.ts";
+import { createOverlay, qcow2VirtualSize, type RecipePaths, runTool } from "../../../host/index.ts";
+import { type BootDependencies, BootedGuest } from "../../boot.ts";
+import { awaitReady } from "../../ready/index.ts";
+import type { GuestProfile, RecipeContext } from "../../recipe.ts";
+import type { Step } from "./steps.ts";
+
+const READY_TIMEOUT_MS = 180_000;
+const DISK_TIMEOUT_MS = 120_000;
+const DISK_NODE = "disk0";
+
+/** A qcow2 for each step, on the one of the step before it: a changed step makes anew itself and those after it, no more. */
+export interface Layer {
+  readonly step: Step;
+  readonly file: string;
+}
+
+/** Where each step's layer is, or will be: named by all that went into it. */
+export function layersOf(steps: readonly Step[], baseKey: string, dir: string): Layer[] {
+  let key = baseKey;
+  return steps.map((step) => {
+    key = createHash("sha256").update(`${key} ${step.key}`).digest("hex").slice(0, 16);
+    return { step, file: join(dir, `${key}.qcow2`) };
+  });
+}
+
+/**
+ * Makes the layers that are missing, in one boot: a step is applied, the file system frozen for an instant, and what was
+ * written up to then becomes the layer. Source: QEMU's QMP reference, blockdev-snapshot-sync.
+ *
+ * @returns the uppermost one
+ * @throws VmSubstrateError BUILD_FAILED, INSUFFICIENT_*, QEMU_*, TIMEOUT, ABORTED
+ */
+export async function makeLayers(
+  layers: readonly Layer[],
+  base: RecipePaths,
+  guest: GuestProfile,
+  context: RecipeContext & BootDependencies,
+): Promise<string> {
+  const made = await countMade(layers);
+  const missing = layers.slice(made);
+  const lowest = layers[made - 1]?.file ?? base.disk;
+  const last = layers.at(-1);
+  if (last === undefined || missing.length === 0) return last?.file ?? lowest;
+  await mkdir(dirname(last.file), { recursive: true, mode: 0o700 });
+  const staging = [...missing, undefined].map(() => join(context.workDir, `${newId()}.qcow2`));
+  const [first = ""] = staging;
+  await createOverlay(first, lowest, await qcow2VirtualSize(lowest));
+  await applySteps(missing, staging, base, guest, context);
+  let below = lowest;
+  for (const [i, { file }] of missing.entries()) {
+    const top = staging[i] ?? "";
+    // Their names change, not their content: the header is written anew, unchecked.
+    await runTool(["qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", below, top], {
+      timeoutMs: DISK_TIMEOUT_MS,
+      signal: context.signal,
+    });
+    await rename(top, file);
+    below = file;
+  }
+  return below;
+}
+
+/** Layers that nothing was made of for a while are for the cache's owner to remove: none needs another for its own sake. */
+export async function removeLayersBut(kept: readonly Layer[], dir: string): Promise<void> {
+  const names = new Set(kept.map(({ file }) => file));
+  for (const name of await readdir(dir).catch(() => [])) {
+    if (!names.has(join(dir, name))) await rm(join(dir, name), { force: true });
+  }
+}
+
+async function applySteps(
+  missing: readonly Layer[],
+  staging: readonly string[],
+  base: RecipePaths,
+  guest: GuestProfile,
+  context: RecipeContext & BootDependencies,
+): Promise<void> {
+  const { progress, signal } = context;
+  const kernel = { image: base.kernel, initrd: base.initrd, commandLine: `${guest.kernelCommandLine} lasting=1` };
+  const disk = staging[0] ?? "";
+  await using booted = await BootedGuest.boot({ guest, kernel, disk, accelerator: context.accelerator }, context);
+  const { channels, instance } = booted;
+  const within = { timeoutMs: READY_TIMEOUT_MS, signal };
+  const applying = async () => {
+    await awaitReady([{ probe: "helper" }, { probe: "agent" }, { probe: "system" }], channels, within);
+    for (const [i, { step }] of missing.entries()) {
+      progress("step", step.name);
+      await step.apply(channels, signal);
+      await channels.agent.execute("guest-fsfreeze-freeze", {}, within);
+      const snapshot = { "node-name": i === 0 ? DISK_NODE : `layer${i}`, format: "qcow2", mode: "absolute-paths" };
+      const above = { "snapshot-file": staging[i + 1], "snapshot-node-name": `layer${i + 1}` };
+      await instance.qmp.execute("blockdev-snapshot-sync", { ...snapshot, ...above }, within);
+      await channels.agent.execute("guest-fsfreeze-thaw", {}, within);
+    }
+  };
+  await booted.during(applying(), signal);
+  await instance.process.terminate();
+}
+
+async function countMade(layers: readonly Layer[]): Promise<number> {
+  const there = await Promise.all(
+    layers.map(({ file }) =>
+      stat(file).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
+  const firstMissing = there.indexOf(false);
+  return firstMissing < 0 ? layers.length : firstMissing;
+}

@@ -1,0 +1,78 @@
+import { readFile, realpath, stat } from "node:fs/promises";
+import { basename, dirname, extname, join, relative, sep } from "node:path";
+import { parse } from "yaml";
+import { KIB, MIB, messageOf, VmSubstrateError, validate } from "../../core/index.ts";
+import type { GuestFile } from "../../netcfg/index.ts";
+import type { Recipe } from "../recipe.ts";
+import { type DebianDocument, debianDocumentSchema } from "./debian/document.ts";
+import { debianRecipe } from "./debian/index.ts";
+
+const MAX_RECIPE_BYTES = 256 * KIB;
+/** Of all files that a recipe names. */
+const MAX_RECIPE_FILES_BYTES = 64 * MIB;
+/** Aliases of aliases would make a small text an endless one ("billion laughs"). */
+const MAX_YAML_ALIASES = 100;
+
+/** A recipe and the name that its substrate has unless another is given. */
+export interface NamedRecipe {
+  readonly name: string;
+  readonly recipe: Recipe;
+}
+
+/**
+ * Reads a recipe file: YAML 1.2, every key known. Files that it names are beside it or below, also behind symbolic links.
+ *
+ * @throws VmSubstrateError INVALID_ARGUMENT naming the file and the field
+ */
+export async function recipeFromFile(file: string): Promise<NamedRecipe> {
+  const text = (await readBounded(file, MAX_RECIPE_BYTES, "recipe")).toString("utf8");
+  const document = validate(debianDocumentSchema, parsed(text, file), `recipe ${file}`);
+  const files = await contentsOf(document, await realpath(dirname(file)), file);
+  const { name = basename(file, extname(file)) } = document;
+  return { name, recipe: debianRecipe(document, files) };
+}
+
+function parsed(text: string, file: string): unknown {
+  try {
+    return parse(text, { maxAliasCount: MAX_YAML_ALIASES, strict: true, uniqueKeys: true });
+  } catch (cause) {
+    throw new VmSubstrateError("INVALID_ARGUMENT", `recipe ${file} is not YAML: ${messageOf(cause)}`, { cause });
+  }
+}
+
+async function contentsOf({ files }: DebianDocument, dir: string, recipe: string): Promise<GuestFile[]> {
+  let left = MAX_RECIPE_FILES_BYTES;
+  const found: GuestFile[] = [];
+  for (const { path, mode, content, source } of files) {
+    const bytes = source === undefined ? Buffer.from(content ?? "") : await beside(dir, source, left, recipe);
+    left -= bytes.length;
+    found.push({ path, mode, content: bytes });
+  }
+  return found;
+}
+
+/** A recipe may come from anybody: it does not get to put this user's files into a guest. */
+async function beside(dir: string, source: string, maxBytes: number, recipe: string): Promise<Buffer> {
+  const real = await realpath(join(dir, source)).catch((cause: unknown) => {
+    throw new VmSubstrateError("INVALID_ARGUMENT", `recipe ${recipe}: source ${source}: ${messageOf(cause)}`, {
+      cause,
+    });
+  });
+  const way = relative(dir, real);
+  if (way === ".." || way.startsWith(`..${sep}`) || way.startsWith(sep)) {
+    const message = `recipe ${recipe}: source ${source} is outside of the recipe's folder`;
+    throw new VmSubstrateError("INVALID_ARGUMENT", message, { details: { source } });
+  }
+  return readBounded(real, maxBytes, `recipe ${recipe}: source`);
+}
+
+async function readBounded(file: string, maxBytes: number, what: string): Promise<Buffer> {
+  try {
+    const { size } = await stat(file);
+    if (size <= maxBytes) return await readFile(file);
+  } catch (cause) {
+    throw new VmSubstrateError("INVALID_ARGUMENT", `${what} ${file}: ${messageOf(cause)}`, { cause });
+  }
+  const message = `${what} ${file} is larger than ${maxBytes} bytes`;
+  throw new VmSubstrateError("INVALID_ARGUMENT", message, { details: { file, maxBytes } });
+}

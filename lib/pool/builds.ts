@@ -66,6 +66,7 @@ export class Builds {
    * @throws VmSubstrateError ABORTED while it still waits for its turn; whatever `work` throws
    */
   async between<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    throwIfAborted(signal, "call");
     let isBegun = false;
     const working = this.#last.then(() => {
       throwIfAborted(signal, "call");

@@ -43,7 +43,7 @@ export async function* archiveEntries(
   feeding.catch(() => {}); // awaited below, after the last entry
   try {
     for await (const entry of tar) {
-      const { name, type, size = 0 } = entry.header;
+      const { name, type, size } = entry.header;
       const isExtended = "pax" in entry.header && entry.header.pax !== null;
       if (type !== "file" || isExtended) {
         throw invalidArchive(file, `has ${shown(name)}, a ${isExtended ? "file with an extended header" : type}`);

@@ -247,6 +247,7 @@ describe("removeSubstrate", () => {
     expect(await kinds()).toEqual(["vm", "call"]);
     stopping.abort();
     await expect(activating).rejects.toMatchObject({ code: "ABORTED" });
+    fake.qemu.script = () => ({});
     const [removed, late] = await Promise.allSettled([fake.pool.removeSubstrate("fake@1"), activateOne(fake.pool)]);
     // Whichever was first: never a VM without its substrate.
     if (removed.status === "fulfilled") expect(late).toMatchObject({ reason: { code: "SUBSTRATE_NOT_FOUND" } });

@@ -12,7 +12,7 @@ import {
   unpackArchive,
   writeArchive,
 } from "../../lib/substrate/index.ts";
-import { entry, readEntries, type TestEntry, tarOf, writeEntries } from "../support/archives.ts";
+import { readEntries, type TestEntry, tarOf, testEntry, writeEntries } from "../support/archives.ts";
 import { FakeHost } from "../support/fake-host.ts";
 import { FAKE_QEMU } from "../support/fake-qemu-control.ts";
 import { addFakeSubstrate, rewrite } from "../support/fake-substrate.ts";
@@ -155,7 +155,7 @@ type Tampering = (entries: TestEntry[]) => TestEntry[] | Promise<TestEntry[]>;
 const withManifest =
   (change: (manifest: Manifest) => unknown): Tampering =>
   ([first, ...others]) => [
-    entry("manifest.json", JSON.stringify(change(JSON.parse(String(first?.content))))),
+    testEntry("manifest.json", JSON.stringify(change(JSON.parse(String(first?.content))))),
     ...others,
   ];
 const changed =
@@ -180,17 +180,17 @@ const flipped = (content: Buffer) => {
 
 const TAMPERINGS: Readonly<Record<string, Tampering>> = {
   "no entries": () => [],
-  "an entry more": (entries) => [...entries, entry("more", "x")],
-  "an empty entry more": (entries) => [...entries, entry("more")],
-  "a name with ../": (entries) => [entries[0] as TestEntry, entry("../x", "x"), ...entries.slice(1)],
-  "an absolute name": (entries) => [entries[0] as TestEntry, entry("/etc/cron.d/x", "x"), ...entries.slice(1)],
+  "an entry more": (entries) => [...entries, testEntry("more", "x")],
+  "an empty entry more": (entries) => [...entries, testEntry("more")],
+  "a name with ../": (entries) => [entries[0] as TestEntry, testEntry("../x", "x"), ...entries.slice(1)],
+  "an absolute name": (entries) => [entries[0] as TestEntry, testEntry("/etc/cron.d/x", "x"), ...entries.slice(1)],
   "a file twice": (entries) => [...entries.slice(0, 2), ...entries.slice(1)],
   "the last file twice": (entries) => [...entries, entries.at(-1) as TestEntry],
   "the manifest twice": (entries) => [entries[0] as TestEntry, ...entries],
   "files in another order": ([manifest, a, b, ...rest]) => [manifest, b, a, ...rest] as TestEntry[],
   "no manifest": (entries) => entries.slice(1),
-  "a manifest that is no JSON": ([, ...rest]) => [entry("manifest.json", "{"), ...rest],
-  "a manifest of 2 MiB": ([, ...rest]) => [entry("manifest.json", Buffer.alloc(2 * MIB, " ")), ...rest],
+  "a manifest that is no JSON": ([, ...rest]) => [testEntry("manifest.json", "{"), ...rest],
+  "a manifest of 2 MiB": ([, ...rest]) => [testEntry("manifest.json", Buffer.alloc(2 * MIB, " ")), ...rest],
   "a manifest of another format": withManifest((manifest) => ({ ...manifest, formatVersion: 99 })),
   "an unknown field in its manifest": withManifest((manifest) => ({ ...manifest, more: 1 })),
   "a name that is a path in its manifest": withManifest((manifest) => ({ ...manifest, name: "../../x" })),
@@ -231,7 +231,7 @@ const TAMPERINGS: Readonly<Record<string, Tampering>> = {
         `a ${type} in place of its RAM`,
         (entries) => [
           ...entries.slice(0, -1),
-          entry("ram", "", { type, ...(type.endsWith("link") ? { linkname: "/etc/passwd" } : {}) }),
+          testEntry("ram", "", { type, ...(type.endsWith("link") ? { linkname: "/etc/passwd" } : {}) }),
         ],
       ],
     ),

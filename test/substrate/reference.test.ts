@@ -27,7 +27,7 @@ describe("parseReference", () => {
     "../x",
     "a/b@1",
     "mini@1\n",
-    `${"a".repeat(42)}`,
+    "a".repeat(42),
     "mini@1000000000",
   ])("refuses %j", (text) => {
     expect(() => parseReference(text)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));

@@ -17,7 +17,7 @@ afterEach(() => rm(dir, { recursive: true }));
 async function written(file: string, pieces: readonly Uint8Array[]) {
   await using writer = await SparseWriter.create(file);
   for (const piece of pieces) await writer.write(piece);
-  return writer.finish();
+  return await writer.finish();
 }
 
 describe("SparseWriter", () => {

@@ -38,6 +38,6 @@ export async function writeEntries(archive: string, entries: readonly TestEntry[
   await writeFile(archive, zstdCompressSync(await tarOf(entries)));
 }
 
-export function entry(name: string, content: Buffer | string = "", header: Partial<Header> = {}): TestEntry {
+export function testEntry(name: string, content: Buffer | string = "", header: Partial<Header> = {}): TestEntry {
   return { header: { name, mode: 0o400, ...header }, content: Buffer.from(content) };
 }

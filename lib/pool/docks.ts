@@ -8,7 +8,7 @@ import {
 import { Dock, type DockDependencies, type Docked, type DockTarget } from "./dock.ts";
 import type { DockStatus } from "./options.ts";
 
-/** The docks of a pool: for each substrate one that follows its newest version, and one for each version that was asked for by its number. */
+/** The docks of a pool: of each substrate one that follows its newest version, and one of each version asked for by number. */
 export class Docks implements AsyncDisposable {
   readonly #deps: Omit<DockDependencies, "idle">;
   readonly #docks = new Map<string, Dock>();
@@ -86,14 +86,10 @@ export class Docks implements AsyncDisposable {
   }
 
   #of({ name, version }: SubstrateVersion): [string, Dock][] {
-    return [...this.#docks].filter(
-      ([
-        ,
-        {
-          substrate: { manifest },
-        },
-      ]) => manifest.name === name && manifest.version === version,
-    );
+    return [...this.#docks].filter(([, dock]) => {
+      const { manifest } = dock.substrate;
+      return manifest.name === name && manifest.version === version;
+    });
   }
 
   /** Clones of other docks that hold a value which a claim asks for: nobody has them, so they must not stay. */

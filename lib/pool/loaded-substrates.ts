@@ -110,12 +110,16 @@ export class LoadedSubstrates implements AsyncDisposable {
     for (const key of keys) this.#leaving.add(key);
     try {
       for (const version of versions) {
-        await remove(version);
         const key = formatReference(version);
         const loading = this.#loaded.get(key);
-        this.#forget(version);
-        this.#holds.delete(key);
-        await (await loading?.catch(() => undefined))?.[Symbol.asyncDispose]();
+        try {
+          await remove(version);
+        } finally {
+          // Also when it failed half-way: nothing has it, and what is still there will be loaded again.
+          this.#forget(version);
+          this.#holds.delete(key);
+          await (await loading?.catch(() => undefined))?.[Symbol.asyncDispose]();
+        }
       }
     } finally {
       for (const key of keys) this.#leaving.delete(key);

@@ -1,5 +1,5 @@
 export type { ArchiveOptions, ArchiveProgress, SubstrateFile } from "./archive-format.ts";
-export { type UnpackOptions, unpackArchive } from "./archive-read.ts";
+export { unpackArchive } from "./archive-read.ts";
 export { writeArchive } from "./archive-write.ts";
 export { type BuildResult, buildSubstrate } from "./build.ts";
 export { Catalog, type Substrate, type SubstrateVersion } from "./catalog.ts";

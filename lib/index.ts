@@ -22,8 +22,11 @@ export {
   type CloseOptions,
   type DockOptions,
   type DockStatus,
+  type ExportedSubstrate,
+  type ExportOptions,
   type FileSpec,
   type GcReport,
+  type ImportOptions,
   MAX_VMS_PER_ACTIVATION,
   type MemoryUse,
   type NetworkSpec,
@@ -31,7 +34,19 @@ export {
   Pool,
   type PoolEvents,
   type PoolOptions,
+  type PruneOptions,
+  type PruneReport,
   type RunSpec,
+  type ScrubOptions,
+  type ScrubReport,
   type SubstrateInfo,
+  type SubstrateUser,
 } from "./pool/index.ts";
-export type { BuildProgress } from "./substrate/index.ts";
+export type {
+  ArchiveProgress,
+  BuildProgress,
+  Damage,
+  ScrubbedSubstrate,
+  SubstrateFile,
+  SubstrateVersion,
+} from "./substrate/index.ts";

@@ -29,6 +29,7 @@ export const ERROR_CODES = {
   STATE_DIR_DAMAGED: "A file that the state directory needs is damaged or cannot be written.",
   INSUFFICIENT_SHARED_MEMORY: "The shared-memory file system has too little room.",
   INSUFFICIENT_MEMORY: "The machine, or the pool's budget, has too little free memory.",
+  INSUFFICIENT_DISK: "A file system has too little room for what is to be written.",
   INSUFFICIENT_DESCRIPTORS: "This process may not open enough further files.",
   HOST_IO_FAILED: "A file, socket or process of this machine could not be made.",
 
@@ -36,9 +37,11 @@ export const ERROR_CODES = {
   RECIPE_TOOL_MISSING: "A program that the recipe needs is not installed.",
   RECIPE_FAILED: "A step of making the guest's disk failed.",
   BUILD_FAILED: "The guest did not become ready, or could not be generalized or frozen.",
-  SUBSTRATE_NOT_FOUND: "The catalog has no substrate of that name.",
+  SUBSTRATE_NOT_FOUND: "The catalog has no substrate of that name or version.",
   SUBSTRATE_CORRUPT: "A file of a substrate does not match its manifest.",
   SUBSTRATE_INCOMPATIBLE: "A substrate was frozen by a QEMU, CPU model or accelerator that this machine does not have.",
+  SUBSTRATE_IN_USE: "A substrate cannot be removed while something uses it.",
+  SUBSTRATE_ARCHIVE_INVALID: "A file is not the archive of a substrate, or does not match its own manifest.",
 
   STORE_CLOSED: "The store was closed.",
   STORE_UNWRITABLE: "The store's disk is full or failing; it is read-only until it is opened again.",

@@ -9,6 +9,9 @@ export const SHARED_MEMORY_RESERVE_BYTES = 16 * MIB;
 /** Left free on the machine. */
 export const MEMORY_RESERVE_BYTES = 256 * MIB;
 
+/** Left free on a disk that substrates are written to: overlays and the store are there as well. */
+const DISK_RESERVE_BYTES = 64 * MIB;
+
 /** Files that are left for everything but VMs. */
 const DESCRIPTOR_RESERVE = 32;
 /** A VM's three sockets for good, and while it starts its log, its state file and a pipe. */
@@ -48,6 +51,19 @@ export async function requireMemory(neededBytes: number, purpose: string): Promi
     `${purpose} needs about ${formatMiB(neededBytes)}, ${formatMiB(available)} are available ` +
       `(${formatMiB(MEMORY_RESERVE_BYTES)} stay in reserve); release VMs or ask for fewer`,
     { details: { neededBytes, availableBytes: available } },
+  );
+}
+
+/** @throws VmSubstrateError INSUFFICIENT_DISK */
+export async function requireDisk(dir: string, neededBytes: number, purpose: string): Promise<void> {
+  const { bavail, bsize } = await statfs(dir);
+  const freeBytes = bavail * bsize;
+  if (freeBytes >= neededBytes + DISK_RESERVE_BYTES) return;
+  throw new VmSubstrateError(
+    "INSUFFICIENT_DISK",
+    `${purpose} needs ${formatMiB(neededBytes)} (and ${formatMiB(DISK_RESERVE_BYTES)} in reserve) in ${dir}, ` +
+      `which has ${formatMiB(freeBytes)} free; free some, or choose another directory`,
+    { details: { dir, neededBytes, freeBytes } },
   );
 }
 

@@ -1,10 +1,18 @@
 export { cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
 export { type DoctorCheck, type DoctorOptions, doctor } from "./doctor.ts";
 export { ForkServer } from "./fork-server.ts";
-export { requireDescriptors, requireMemory, requireSharedMemory, sharedMemory } from "./headroom.ts";
+export { requireDescriptors, requireDisk, requireMemory, requireSharedMemory, sharedMemory } from "./headroom.ts";
 export type { Monitor } from "./monitor.ts";
 export { endProcess, type FoundProcess, findProcesses } from "./orphans.ts";
-export { type Directories, Paths, type RecipePaths, type SubstratePaths, socketPath, type VmPaths } from "./paths.ts";
+export {
+  archiveStaging,
+  type Directories,
+  Paths,
+  type RecipePaths,
+  type SubstratePaths,
+  socketPath,
+  type VmPaths,
+} from "./paths.ts";
 export { ensurePrivateDir } from "./private-dir.ts";
 export {
   availableMemoryBytes,
@@ -15,7 +23,7 @@ export {
   processStartTime,
 } from "./proc.ts";
 export type { ExitCause, ProcessName } from "./process-handle.ts";
-export { createOverlay, qcow2VirtualSize } from "./qcow2.ts";
+export { createOverlay, qcow2Objection, qcow2VirtualSize } from "./qcow2.ts";
 export { CONSOLE_ID, GENERATION_DRIVER, HUB_ID, NIC_ID, qemuArgv } from "./qemu-argv.ts";
 export { identifyQemu, type QemuBinary } from "./qemu-binary.ts";
 export { QemuInstance } from "./qemu-instance.ts";

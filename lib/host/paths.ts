@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { homedir, userInfo } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { VmSubstrateError } from "../core/index.ts";
 
 /** `sun_path` is 108 bytes with its terminator. Node cuts a longer path silently, and so talks to another socket. */
@@ -86,6 +86,10 @@ export class Paths {
   substrateStaging(name: string, buildId: string): SubstratePaths {
     return substratePaths(join(this.substrates, `.${name}-${buildId}`));
   }
+  /** Where a substrate is moved before it is removed, so that a crash leaves no half of one in sight. */
+  substrateRemoval(name: string, version: number, removalId: string): string {
+    return join(this.substrates, `.${name}-${version}-removed-${removalId}`);
+  }
   /** The mapped copy of a substrate's RAM. */
   loadedRam(name: string, version: number): string {
     return join(this.sharedMemoryDir, `${name}-${version}.ram`);
@@ -109,6 +113,11 @@ export class Paths {
       migration: socketPath(join(sockets, "state")),
     };
   }
+}
+
+/** Where an archive is written before one rename shows it: beside it, since a rename does not cross file systems. */
+export function archiveStaging(file: string, exportId: string): string {
+  return join(dirname(file), `.vm-substrate-${exportId}.tmp`);
 }
 
 export interface RecipePaths {

@@ -28,6 +28,27 @@ export async function qcow2VirtualSize(file: string): Promise<number> {
   return Number(buffer.readBigUInt64BE(24));
 }
 
+/** Incompatible features that an image of a substrate may have: another compression (bit 3), subclusters (bit 4). */
+const HARMLESS_FEATURES = 0b1_1000n;
+
+/**
+ * Why an image that somebody else made must not be opened, undefined when it may. QEMU reads whatever file a qcow2 names as
+ * its backing or external data file, and so would show any file of this user to the guest (CVE-2024-32498 of OpenStack).
+ * Source: QEMU docs, interop/qcow2.
+ */
+export async function qcow2Objection(file: string): Promise<string | undefined> {
+  await using handle = await open(file, "r");
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(HEADER_BYTES), 0, HEADER_BYTES, 0);
+  if (bytesRead < HEADER_BYTES || buffer.readUInt32BE(0) !== MAGIC) return "is not a qcow2 image";
+  if (buffer.readUInt32BE(4) !== VERSION)
+    return `is a qcow2 image of version ${buffer.readUInt32BE(4)}, not ${VERSION}`;
+  if (buffer.readBigUInt64BE(8) !== 0n) return "has a backing file";
+  if (buffer.readUInt32BE(32) !== 0) return "is encrypted";
+  const features = buffer.readBigUInt64BE(72) & ~HARMLESS_FEATURES;
+  if (features !== 0n) return `has the features 0x${features.toString(16)} (damaged, or in an external data file)`;
+  return undefined;
+}
+
 /**
  * Writes an empty qcow2 overlay. It is four clusters, of which three hold a few bytes: written here in well under a
  * millisecond, where starting qemu-img for it takes 15.

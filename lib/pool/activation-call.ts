@@ -22,15 +22,15 @@ export function activationCall(
   const validCount = validate(countSchema, count, `${what}: count`);
   const valid = validate(activateSpecSchema, spec, what);
   const { network, fabric, ...explicit } = valid.network;
-  const { hostname = defaultHostname(valid.substrate) } = valid;
+  const { hostname = defaultHostname(valid.substrate.name) } = valid;
   const [pattern, hostnames] =
-    hostname instanceof HostnamePattern ? [hostname] : [defaultHostname(valid.substrate), hostname];
+    hostname instanceof HostnamePattern ? [hostname] : [defaultHostname(valid.substrate.name), hostname];
   const { files, env, run, ttlMs, maxLifetimeMs, onExpiry, channel } = valid;
   const call = {
     ...kind,
     ...explicit,
     count: validCount,
-    substrateName: valid.substrate,
+    reference: valid.substrate,
     template: identityTemplate(pattern, network, fabric),
     hostnames,
     authorizedKeys: valid.authorizedKeys,

@@ -3,12 +3,13 @@ import { hostFailure, isVmSubstrateError, throwIfAborted, VmSubstrateError } fro
 import { monotonicMs } from "../host/index.ts";
 import type { Fabric, Fabrics, LeaseBook } from "../netcfg/index.ts";
 import { publicIdentity } from "../netcfg/index.ts";
-import type { LoadedSubstrate } from "../substrate/index.ts";
+import type { LoadedSubstrate, SubstrateReference } from "../substrate/index.ts";
 import { AddressProbes } from "./address-probes.ts";
 import { settleBounded } from "./bounded.ts";
 import { type Claim, type ClaimRequest, holdClaim } from "./claim.ts";
 import type { Docks } from "./docks.ts";
 import { beginLifetime, type LifetimeSpec } from "./lifetime.ts";
+import type { SubstrateUse } from "./loaded-substrates.ts";
 import type { Memory } from "./memory.ts";
 import type { Made, Requests } from "./requests.ts";
 import type { Room } from "./room.ts";
@@ -25,7 +26,7 @@ export type StartVm = (plan: ClonePlan, substrate: LoadedSubstrate, options: Act
 export interface ActivationCall extends Omit<ClaimRequest, "substrate" | "fabric"> {
   /** "activate" or "coldBoot", for messages. */
   readonly what: string;
-  readonly substrateName: string;
+  readonly reference: SubstrateReference;
   readonly channel: ActivateOptions["channel"];
   readonly provision: Provision;
   readonly labels: Readonly<Record<string, string>>;
@@ -40,7 +41,8 @@ export interface ActivationCall extends Omit<ClaimRequest, "substrate" | "fabric
 }
 
 export interface ActivationDependencies {
-  readonly substrate: (name: string) => Promise<LoadedSubstrate>;
+  /** The substrate stays in the catalog until what is returned is disposed. @param what needs it, for messages */
+  readonly use: (reference: SubstrateReference, what: string) => Promise<SubstrateUse>;
   readonly ledger: VmLedger;
   readonly leases: LeaseBook;
   readonly fabrics: Fabrics;
@@ -96,7 +98,8 @@ export class Activations {
 
   async #attempt(call: ActivationCall): Promise<Outcome[]> {
     const { line, fabrics, working } = this.#deps;
-    const substrate = await this.#deps.substrate(call.substrateName);
+    using inUse = await this.#deps.use(call.reference, call.what);
+    const { loaded: substrate } = inUse;
     throwIfAborted(call.signal, call.what);
     requireKeysFile(call, substrate);
     const onPosition = (position: number) => this.#deps.onWaiting(call, position);

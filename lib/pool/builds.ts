@@ -20,11 +20,17 @@ export interface BuildsDependencies {
 export class Builds {
   readonly #deps: BuildsDependencies;
   readonly #loaded: LoadedSubstrates;
+  /** Names of substrates whose builds are under way or wait for their turn. */
+  readonly #names: string[] = [];
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(deps: BuildsDependencies, loaded: LoadedSubstrates) {
     this.#deps = deps;
     this.#loaded = loaded;
+  }
+
+  isBuilding(name: string): boolean {
+    return this.#names.includes(name);
   }
 
   /** Builds and loads a substrate. One that the catalog has, but that is damaged, is built again. */
@@ -47,19 +53,43 @@ export class Builds {
       }
     });
     this.#last = building.catch(() => {});
-    return building;
+    this.#names.push(name);
+    try {
+      return await building;
+    } finally {
+      this.#names.splice(this.#names.indexOf(name), 1);
+    }
   }
 
-  /** Runs something while nothing is built. */
-  async between<T>(work: () => Promise<T>): Promise<T> {
-    const working = this.#last.then(work);
+  /**
+   * Runs something while nothing is built, and nothing else in here.
+   * @throws VmSubstrateError ABORTED while it still waits for its turn; whatever `work` throws
+   */
+  async between<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    throwIfAborted(signal, "call");
+    let isBegun = false;
+    const working = this.#last.then(() => {
+      throwIfAborted(signal, "call");
+      isBegun = true;
+      return work();
+    });
     this.#last = working.catch(() => {});
-    return working;
+    if (signal === undefined) return working;
+    const { promise: gaveUp, reject } = Promise.withResolvers<never>();
+    const giveUp = () => {
+      if (!isBegun) reject(signal.reason);
+    };
+    signal.addEventListener("abort", giveUp, { once: true });
+    try {
+      return await Promise.race([working, gaveUp]);
+    } finally {
+      signal.removeEventListener("abort", giveUp);
+    }
   }
 
   async #load(result: BuildResult): Promise<BuildResult> {
     this.#loaded.setLatest(result.substrate);
-    await this.#loaded.get(result.substrate.manifest.name);
+    await this.#loaded.get({ name: result.substrate.manifest.name, version: undefined });
     return result;
   }
 }

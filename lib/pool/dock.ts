@@ -17,6 +17,8 @@ export interface DockTarget {
   readonly max: number;
   readonly maxMiB: number | undefined;
   readonly primed: boolean;
+  /** Asked for by its number: no newer version takes its place. */
+  readonly pinned: boolean;
   /** What the claims to come will ask for: primed clones have such an identity already. */
   readonly template: IdentityTemplate;
 }
@@ -85,11 +87,12 @@ export class Dock implements AsyncDisposable {
 
   get status(): DockStatus {
     const { name, version } = this.substrate.manifest;
-    const { min, primed, maxMiB } = this.#target;
+    const { min, primed, pinned, maxMiB } = this.#target;
     const meanBytes = this.#meanBytes();
     return {
       substrate: name,
       version,
+      pinned,
       primed,
       ready: this.#ready.length,
       starting: this.#starts.size,

@@ -1,9 +1,14 @@
 import { VmSubstrateError } from "../core/index.ts";
-import type { LoadedSubstrate } from "../substrate/index.ts";
+import {
+  formatReference,
+  type LoadedSubstrate,
+  type SubstrateReference,
+  type SubstrateVersion,
+} from "../substrate/index.ts";
 import { Dock, type DockDependencies, type Docked, type DockTarget } from "./dock.ts";
 import type { DockStatus } from "./options.ts";
 
-/** The docks of a pool, one for a substrate. */
+/** The docks of a pool: of each substrate one that follows its newest version, and one of each version asked for by number. */
 export class Docks implements AsyncDisposable {
   readonly #deps: Omit<DockDependencies, "idle">;
   readonly #docks = new Map<string, Dock>();
@@ -20,19 +25,26 @@ export class Docks implements AsyncDisposable {
 
   /** Sets the target of a substrate's dock, making the dock where there is none. */
   set(substrate: LoadedSubstrate, target: DockTarget): DockStatus {
-    const { name } = substrate.manifest;
-    const known = this.#docks.get(name);
+    const { name, version } = substrate.manifest;
+    const key = formatReference({ name, version: target.pinned ? version : undefined });
+    const known = this.#docks.get(key);
     known?.setTarget(target);
     const dock = known ?? new Dock(substrate, target, { ...this.#deps, idle: () => this.#idle() });
-    this.#docks.set(name, dock);
+    this.#docks.set(key, dock);
     return dock.status;
   }
 
   /** @throws VmSubstrateError INVALID_ARGUMENT when there is no such dock or it is never that deep, TIMEOUT, ABORTED, POOL_CLOSED */
-  async awaitReady(name: string, count: number, timeoutMs: number, signal: AbortSignal): Promise<DockStatus> {
-    const dock = this.#docks.get(name);
+  async awaitReady(
+    reference: SubstrateReference,
+    count: number,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<DockStatus> {
+    const key = formatReference(reference);
+    const dock = this.#docks.get(key);
     if (dock === undefined) {
-      throw new VmSubstrateError("INVALID_ARGUMENT", `docked: there is no dock of "${name}"; make it by pool.dock`);
+      throw new VmSubstrateError("INVALID_ARGUMENT", `docked: there is no dock of "${key}"; make it by pool.dock`);
     }
     if (dock.status.max < count) throw dock.tooDeep(count);
     try {
@@ -40,16 +52,44 @@ export class Docks implements AsyncDisposable {
       return dock.status;
     } catch (error) {
       // A new version of the substrate has a dock of its own.
-      const next = this.#docks.get(name);
+      const next = this.#docks.get(key);
       if (next === undefined || next === dock || signal.aborted) throw error;
-      return this.awaitReady(name, count, timeoutMs, signal);
+      return this.awaitReady(reference, count, timeoutMs, signal);
     }
   }
 
-  /** The dock of exactly this version. */
+  /** The dock of exactly this version; of two, one of which follows the newest, that with more clones. */
   of(substrate: LoadedSubstrate): Dock | undefined {
-    const dock = this.#docks.get(substrate.manifest.name);
-    return dock?.substrate === substrate ? dock : undefined;
+    const docks = [...this.#docks.values()].filter((dock) => dock.substrate === substrate);
+    return docks.toSorted((a, b) => b.ready.length - a.ready.length)[0];
+  }
+
+  /** Whether a dock has clones of this version, or is to have any. */
+  uses({ name, version }: SubstrateVersion): boolean {
+    return this.#of({ name, version }).some(([, dock]) => {
+      const { ready, starting, max } = dock.status;
+      return ready + starting + max > 0;
+    });
+  }
+
+  /** Whether the newest version of a substrate has a dock. */
+  follows(name: string): boolean {
+    return this.#docks.has(name);
+  }
+
+  /** Ends docks that are empty for good, of a version that is about to be removed. */
+  async forget(version: SubstrateVersion): Promise<void> {
+    for (const [key, dock] of this.#of(version)) {
+      this.#docks.delete(key);
+      await dock[Symbol.asyncDispose]();
+    }
+  }
+
+  #of({ name, version }: SubstrateVersion): [string, Dock][] {
+    return [...this.#docks].filter(([, dock]) => {
+      const { manifest } = dock.substrate;
+      return manifest.name === name && manifest.version === version;
+    });
   }
 
   /** Clones of other docks that hold a value which a claim asks for: nobody has them, so they must not stay. */
@@ -60,7 +100,7 @@ export class Docks implements AsyncDisposable {
       .filter(({ docked }) => holders.has(docked.clone.plan.id));
   }
 
-  /** After a new version was built: its clones instead of the old one's. */
+  /** After a new version was built or imported: its clones instead of the old one's. */
   async renew(substrate: LoadedSubstrate): Promise<void> {
     const { name } = substrate.manifest;
     const old = this.#docks.get(name);

@@ -19,3 +19,13 @@ export { Pool } from "./pool.ts";
 export type { PoolEvents } from "./pool-events.ts";
 export { MAX_VMS_PER_ACTIVATION } from "./schemas.ts";
 export type { SubstrateInfo } from "./substrate-info.ts";
+export type {
+  ExportedSubstrate,
+  ExportOptions,
+  ImportOptions,
+  PruneOptions,
+  PruneReport,
+  ScrubOptions,
+  ScrubReport,
+  SubstrateUser,
+} from "./substrate-options.ts";

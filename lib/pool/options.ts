@@ -68,7 +68,7 @@ export interface RunSpec {
 }
 
 export interface ActivateSpec {
-  /** Name of a substrate in the catalog. */
+  /** A substrate in the catalog: "mini" or "mini@latest", its newest version, or "mini@3". */
   readonly substrate: string;
   /**
    * A name, or a pattern with `{index}`: the lowest free number from 0; or one name for each VM. Default: the substrate's name
@@ -124,6 +124,8 @@ export interface DockOptions {
 export interface DockStatus {
   readonly substrate: string;
   readonly version: number;
+  /** Whether it was made for this version by its number. Any other is remade for a new version. */
+  readonly pinned: boolean;
   readonly primed: boolean;
   /** Clones that can be claimed now. */
   readonly ready: number;

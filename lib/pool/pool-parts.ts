@@ -3,7 +3,7 @@ import type { z } from "zod";
 import type { CloneDependencies } from "../clone/index.ts";
 import { MIB } from "../core/index.ts";
 import { monotonicMs, processMemory } from "../host/index.ts";
-import { Catalog } from "../substrate/index.ts";
+import { Catalog, formatReference } from "../substrate/index.ts";
 import { Activations } from "./activations.ts";
 import { Builds } from "./builds.ts";
 import { makeDocked } from "./docking.ts";
@@ -16,6 +16,7 @@ import { LoadedSubstrates } from "./loaded-substrates.ts";
 import { Memory } from "./memory.ts";
 import { Room } from "./room.ts";
 import type { poolOptionsSchema } from "./schemas.ts";
+import { Substrates } from "./substrates.ts";
 import { Unsettled } from "./unsettled.ts";
 import { VmOwners } from "./vm-owners.ts";
 import { WaitingLine } from "./waiting-line.ts";
@@ -76,9 +77,10 @@ export function poolParts({ deps, options, state, closing }: GivenParts) {
     parallelStarts,
     logger,
   });
+  const substrates = new Substrates({ ...deps, ledger, catalog, loaded, builds, docks });
   const activations = new Activations({
     ...state,
-    substrate: (name) => loaded.get(name),
+    use: (reference, what) => loaded.use(reference, what),
     docks,
     memory,
     room,
@@ -88,9 +90,24 @@ export function poolParts({ deps, options, state, closing }: GivenParts) {
     unsettled,
     parallelStarts,
     failpoint,
-    onWaiting: ({ substrateName, count }, position) =>
-      vms.announceWaiting({ substrate: substrateName, count, position }),
+    onWaiting: ({ reference, count }, position) =>
+      vms.announceWaiting({ substrate: formatReference(reference), count, position }),
     onHandedOver: (vm) => vms.handOver(vm),
   });
-  return { deps, state, catalog, loaded, builds, memory, lifetimes, vms, health, owners, working, docks, activations };
+  return {
+    deps,
+    state,
+    catalog,
+    loaded,
+    substrates,
+    builds,
+    memory,
+    lifetimes,
+    vms,
+    health,
+    owners,
+    working,
+    docks,
+    activations,
+  };
 }

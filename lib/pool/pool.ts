@@ -1,5 +1,4 @@
 import { rm } from "node:fs/promises";
-import { basename } from "node:path";
 import { activateClone, coldBoot, type OnFailpoint, type Vm } from "../clone/index.ts";
 import {
   type EventSource,
@@ -11,13 +10,14 @@ import {
 } from "../core/index.ts";
 import { ensurePrivateDir, ForkServer, identifyQemu, Paths, sharedMemory } from "../host/index.ts";
 import { OwnerLock } from "../store/index.ts";
-import { recipeFromFile, recipeNamed } from "../substrate/index.ts";
+import { recipeFromFile, recipeNamed, type SubstrateVersion } from "../substrate/index.ts";
 import { activationCall, type CallKind, defaultHostname } from "./activation-call.ts";
 import type { Outcome, StartVm } from "./activations.ts";
 import { Calls } from "./calls.ts";
 import { openDurableState } from "./durable-state.ts";
+import { clearAway, takeOver } from "./housekeeping.ts";
 import { identityTemplate } from "./identity-template.ts";
-import { collectGarbage, type GcReport } from "./inventory.ts";
+import type { GcReport } from "./inventory.ts";
 import type { MemoryUse } from "./memory.ts";
 import type {
   ActivateOutcome,
@@ -32,7 +32,6 @@ import type {
 import { allVms, settleAll } from "./outcomes.ts";
 import type { PoolEvents } from "./pool-events.ts";
 import { type GivenParts, type PoolParts, poolParts } from "./pool-parts.ts";
-import { recover } from "./recovery.ts";
 import { callDigest, type Made, used } from "./requests.ts";
 import {
   buildOptionsSchema,
@@ -43,8 +42,19 @@ import {
   MAX_VMS_PER_ACTIVATION,
   nameSchema,
   poolOptionsSchema,
+  referenceSchema,
 } from "./schemas.ts";
+import { exportCall, importCall, pruneCall, removeCall, scrubCall } from "./substrate-calls.ts";
 import { type SubstrateInfo, substrateInfo } from "./substrate-info.ts";
+import type {
+  ExportedSubstrate,
+  ExportOptions,
+  ImportOptions,
+  PruneOptions,
+  PruneReport,
+  ScrubOptions,
+  ScrubReport,
+} from "./substrate-options.ts";
 
 /** What is for tests of this project alone. */
 export interface PoolInternals {
@@ -101,7 +111,7 @@ export class Pool implements AsyncDisposable {
     const deps = { paths, qemu, logger, failpoint, forkServer };
     const pool = new Pool({ deps, options: valid, state }, undo.move());
     try {
-      await pool.#recover();
+      await takeOver(pool.#parts);
       return pool;
     } catch (error) {
       await pool.close({ vms: "keep" });
@@ -148,25 +158,30 @@ export class Pool implements AsyncDisposable {
       const { recipe, name: itsName } = named ?? (await recipeFromFile(recipeFile ?? ""));
       const name = given.name ?? validate(nameSchema, itsName, "build: the name that the recipe's file gives");
       const { substrate, reused } = await this.#parts.builds.build(name, recipe, onProgress, within);
-      await this.#parts.docks.renew(await this.#parts.loaded.get(name));
+      using use = await this.#parts.loaded.use({ name, version: undefined }, "build");
+      await this.#parts.docks.renew(use.loaded);
       return { ...substrateInfo(substrate), reused };
     });
   }
 
   /**
    * Keeps clones of a substrate ready, paused in memory, to be claimed by `activate`. Returns at once; `docked` waits.
-   * A second call changes the target; a new version of the substrate replaces the clones of the old one.
+   * A second call changes the target. A new version of the substrate replaces the clones of the old one, unless `name` has a
+   * version of its own ("mini@3").
    *
    * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_*, INSUFFICIENT_SHARED_MEMORY, POOL_CLOSED
    */
   async dock(name: string, options: DockOptions): Promise<DockStatus> {
-    validate(nameSchema, name, "dock: name");
+    const reference = validate(referenceSchema, name, "dock: name");
     const valid = validate(dockOptionsSchema, options, "dock");
     const { min, maxMiB, primed, network } = valid;
     const max = valid.max ?? (maxMiB === undefined ? min : MAX_VMS_PER_ACTIVATION);
-    const template = identityTemplate(valid.hostname ?? defaultHostname(name), network, "none");
-    const target = { min, max, maxMiB, primed, template };
-    return this.#calls.run(undefined, async () => this.#parts.docks.set(await this.#parts.loaded.get(name), target));
+    const template = identityTemplate(valid.hostname ?? defaultHostname(reference.name), network, "none");
+    const target = { min, max, maxMiB, primed, template, pinned: reference.version !== undefined };
+    return this.#calls.run(undefined, async () => {
+      using use = await this.#parts.loaded.use(reference, "dock");
+      return this.#parts.docks.set(use.loaded, target);
+    });
   }
 
   /**
@@ -178,9 +193,58 @@ export class Pool implements AsyncDisposable {
     name: string,
     options: { count: number; timeoutMs?: number; signal?: AbortSignal },
   ): Promise<DockStatus> {
-    validate(nameSchema, name, "docked: name");
+    const reference = validate(referenceSchema, name, "docked: name");
     const { count, timeoutMs, signal } = validate(dockedOptionsSchema, options, "docked");
-    return this.#calls.run(signal, (within) => this.#parts.docks.awaitReady(name, count, timeoutMs, within));
+    return this.#calls.run(signal, (within) => this.#parts.docks.awaitReady(reference, count, timeoutMs, within));
+  }
+
+  /**
+   * Writes a substrate into one file, a tar compressed with zstd, which takes the place of one that is there.
+   *
+   * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_NOT_FOUND, SUBSTRATE_CORRUPT, HOST_IO_FAILED, ABORTED, POOL_CLOSED
+   */
+  async exportSubstrate(substrate: string, file: string, options: ExportOptions = {}): Promise<ExportedSubstrate> {
+    const call = exportCall(substrate, file, options);
+    return this.#calls.run(call.signal, (signal) => this.#parts.substrates.export({ ...call, signal }));
+  }
+
+  /**
+   * Takes a substrate from a file of `exportSubstrate` into the catalog, as the next version of its name. It is verified
+   * before it can be seen. The same content again is the version that is there.
+   *
+   * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_ARCHIVE_INVALID, SUBSTRATE_INCOMPATIBLE, INSUFFICIENT_DISK,
+   *   HOST_IO_FAILED, ABORTED, POOL_CLOSED
+   */
+  async importSubstrate(
+    file: string,
+    options: ImportOptions = {},
+  ): Promise<SubstrateInfo & { readonly reused: boolean }> {
+    const call = importCall(file, options);
+    return this.#calls.run(call.signal, (signal) => this.#parts.substrates.import({ ...call, signal }));
+  }
+
+  /**
+   * Removes one version ("mini@3", "mini@latest") or, by its bare name, all versions of a substrate; all or none.
+   *
+   * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_NOT_FOUND, SUBSTRATE_IN_USE, HOST_IO_FAILED, ABORTED, POOL_CLOSED
+   */
+  async removeSubstrate(substrate: string, options: CallOptions = {}): Promise<SubstrateVersion[]> {
+    const call = removeCall(substrate, options);
+    return this.#calls.run(call.signal, (signal) => this.#parts.substrates.remove({ ...call, signal }));
+  }
+
+  /**
+   * Removes old versions that nothing uses. @throws VmSubstrateError INVALID_ARGUMENT, HOST_IO_FAILED, ABORTED, POOL_CLOSED
+   */
+  async pruneSubstrates(options: PruneOptions): Promise<PruneReport> {
+    const call = pruneCall(options);
+    return this.#calls.run(call.signal, (signal) => this.#parts.substrates.prune({ ...call, signal }));
+  }
+
+  /** Reads every file in the catalog and compares it with its digest. @throws VmSubstrateError INVALID_ARGUMENT, ABORTED, POOL_CLOSED */
+  async scrubSubstrates(options: ScrubOptions = {}): Promise<ScrubReport> {
+    const call = scrubCall(options);
+    return this.#calls.run(call.signal, (signal) => this.#parts.substrates.scrub({ ...call, signal }));
   }
 
   /** The state of every dock. */
@@ -230,7 +294,7 @@ export class Pool implements AsyncDisposable {
    * @throws VmSubstrateError STORE_UNWRITABLE, POOL_CLOSED
    */
   async gc(): Promise<GcReport> {
-    return this.#calls.run(undefined, () => this.#parts.builds.between(() => this.#collectGarbage()));
+    return this.#calls.run(undefined, () => this.#parts.builds.between(() => clearAway(this.#parts)));
   }
 
   /**
@@ -313,36 +377,5 @@ export class Pool implements AsyncDisposable {
       if (vm === undefined) throw used(key, "belongs to a call whose VMs are gone");
       return { vm };
     });
-  }
-
-  async #recover(): Promise<void> {
-    const { vms, lost, removed } = await recover({
-      ...this.#parts.deps,
-      ...this.#parts.state,
-      owners: this.#parts.owners,
-    });
-    for (const vm of vms) this.#parts.vms.takeOver(vm);
-    const { logger } = this.#parts.deps;
-    if (vms.length > 0) logger.info({ vms: vms.length }, "took over VMs of an earlier owner");
-    if (removed > 0) logger.warn({ clones: removed }, "ended clones that an earlier owner had not handed out");
-    if (lost.length > 0) logger.warn({ vms: lost.map(({ id }) => id) }, "VMs have ended while nobody owned them");
-    await this.#parts.catalog.removeAbandoned();
-    await this.#collectGarbage();
-  }
-
-  async #collectGarbage(): Promise<GcReport> {
-    return collectGarbage({
-      ...this.#parts.deps,
-      ...this.#parts.state,
-      owners: this.#parts.owners,
-      ramFiles: await this.#ramFiles(),
-      isAlive: (id) => this.#parts.vms.has(id) || this.#parts.working.has(id),
-    });
-  }
-
-  /** The RAM of substrates in the catalog: loaded, or left by an earlier owner, whose VMs may map it. */
-  async #ramFiles(): Promise<Set<string>> {
-    const all = await this.#parts.catalog.all();
-    return new Set(all.map(({ name, version }) => basename(this.#parts.deps.paths.loadedRam(name, version))));
   }
 }

@@ -13,6 +13,7 @@ import {
   requireGuestFile,
   requireHostname,
 } from "../netcfg/index.ts";
+import { parseReference } from "../substrate/index.ts";
 import { ON_EXPIRY } from "./lifetime.ts";
 import type { BuildOptions } from "./options.ts";
 
@@ -34,7 +35,7 @@ const MAX_ENV_VARIABLES = 256;
 export const nameSchema = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{0,40}$/, "expected 1 to 41 lower-case letters, digits and hyphens");
-const path = z
+export const pathSchema = z
   .string()
   .min(1)
   .refine((text) => !text.includes("\0"), "expected a path without NUL");
@@ -50,11 +51,11 @@ function isLogger(given: unknown): boolean {
 }
 
 export const poolOptionsSchema = z.strictObject({
-  stateDir: path.optional(),
-  cacheDir: path.optional(),
-  runtimeDir: path.optional(),
-  sharedMemoryDir: path.optional(),
-  qemu: path.optional(),
+  stateDir: pathSchema.optional(),
+  cacheDir: pathSchema.optional(),
+  runtimeDir: pathSchema.optional(),
+  sharedMemoryDir: pathSchema.optional(),
+  qemu: pathSchema.optional(),
   accelerator: z.enum(["auto", ...ACCELERATORS]).default("auto"),
   parallelStarts: z.int().min(1).max(256).optional(),
   forkServer: z.boolean().default(true),
@@ -67,7 +68,7 @@ export const poolOptionsSchema = z.strictObject({
 export const buildOptionsSchema = z
   .strictObject({
     recipe: z.string().optional(),
-    recipeFile: path.optional(),
+    recipeFile: pathSchema.optional(),
     name: nameSchema.optional(),
     signal: signalSchema.optional(),
     onProgress: z.custom<NonNullable<BuildOptions["onProgress"]>>((given) => typeof given === "function").optional(),
@@ -149,8 +150,10 @@ const filesSchema = z
 const sized = <T extends z.ZodType<Record<string, string>>>(schema: T, most: number) =>
   schema.refine((record) => Object.keys(record).length <= most, { error: `at most ${most} entries` });
 
+export const referenceSchema = parsed(z.string(), parseReference);
+
 export const activateSpecSchema = z.strictObject({
-  substrate: nameSchema,
+  substrate: referenceSchema,
   hostname: hostnames.optional(),
   network: networkSchema.prefault({}),
   authorizedKeys: parsed(z.array(z.string()), (keys) => {

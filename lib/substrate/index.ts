@@ -1,9 +1,15 @@
+export type { ArchiveOptions, ArchiveProgress, SubstrateFile } from "./archive-format.ts";
+export { unpackArchive } from "./archive-read.ts";
+export { writeArchive } from "./archive-write.ts";
 export { type BuildResult, buildSubstrate } from "./build.ts";
-export { Catalog, type Substrate } from "./catalog.ts";
+export { Catalog, type Substrate, type SubstrateVersion } from "./catalog.ts";
 export { LoadedSubstrate } from "./loaded-substrate.ts";
 export { machineConfig } from "./machine.ts";
 export type { Manifest } from "./manifest.ts";
+export { Pace } from "./pace.ts";
 export { type BuildProgress, progressReporter } from "./progress.ts";
 export { awaitReady } from "./ready/index.ts";
 export type { GuestProfile, Recipe } from "./recipe.ts";
 export { recipeFromFile, recipeNamed } from "./recipes/index.ts";
+export { formatReference, parseReference, type SubstrateReference } from "./reference.ts";
+export { type Damage, type ScrubbedSubstrate, scrub } from "./scrub.ts";

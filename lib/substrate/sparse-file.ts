@@ -4,7 +4,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { KIB, MIB } from "../core/index.ts";
 import type { FileDigest } from "./manifest.ts";
 
-const CHUNK_BYTES = 4 * MIB;
+export const CHUNK_BYTES = 4 * MIB;
 const PAGE_BYTES = 4 * KIB;
 const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 
@@ -36,8 +36,8 @@ export async function copySparse(from: string, to: string, signal?: AbortSignal)
   return { sha256: hash.digest("hex"), sizeBytes, residentBytes };
 }
 
-/** Writes each run of pages that are not zero. */
-async function writePages(target: FileHandle, bytes: Buffer, position: number): Promise<number> {
+/** Writes each run of pages that are not zero. @returns bytes of those pages */
+export async function writePages(target: FileHandle, bytes: Buffer, position: number): Promise<number> {
   let written = 0;
   let runStart = -1;
   for (let at = 0; at <= bytes.length; at += PAGE_BYTES) {
@@ -47,24 +47,38 @@ async function writePages(target: FileHandle, bytes: Buffer, position: number): 
     if (isData && runStart < 0) runStart = at;
     if (isData || runStart < 0) continue;
     const run = bytes.subarray(runStart, at);
-    await target.write(run, 0, run.length, position + runStart);
+    await writeAll(target, run, position + runStart);
     written += run.length;
     runStart = -1;
   }
   if (runStart >= 0) {
     const run = bytes.subarray(runStart);
-    await target.write(run, 0, run.length, position + runStart);
+    await writeAll(target, run, position + runStart);
     written += run.length;
   }
   return written;
 }
 
-export async function digestFile(path: string, signal?: AbortSignal): Promise<FileDigest> {
+/** A file system that runs full takes the beginning of what it is given, and only the next write fails. */
+export async function writeAll(target: FileHandle, bytes: Buffer, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length; ) {
+    const { bytesWritten } = await target.write(bytes, at, bytes.length - at, position + at);
+    at += bytesWritten;
+  }
+}
+
+/** @param afterChunk is awaited after each MiB or less: whoever must not take the whole disk waits in it */
+export async function digestFile(
+  path: string,
+  signal?: AbortSignal,
+  afterChunk?: (bytes: number) => Promise<void>,
+): Promise<FileDigest> {
   const hash = createHash("sha256");
   let sizeBytes = 0;
   for await (const chunk of createReadStream(path, { highWaterMark: MIB, signal })) {
     hash.update(chunk);
     sizeBytes += chunk.length;
+    await afterChunk?.(chunk.length);
   }
   return { sha256: hash.digest("hex"), sizeBytes };
 }

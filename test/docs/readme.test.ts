@@ -161,7 +161,16 @@ describe("the README", () => {
     const directories = fieldsOf(source("lib/host/paths.ts"), "Directories");
     expect(optionsBelow("`Pool.open(options)`")).toEqual([...directories, ...fieldsOf(options, "PoolOptions")]);
     expect(optionsBelow("`pool.build(options)`").toSorted()).toEqual(fieldsOf(options, "BuildOptions").toSorted());
-    expect(optionsBelow("`pool.dock(name, options)`")).toEqual(fieldsOf(options, "DockOptions"));
+    expect(optionsBelow("`pool.dock(name, options)`,")).toEqual(fieldsOf(options, "DockOptions"));
+    const ofSubstrates = source("lib/pool/substrate-options.ts");
+    for (const [call, fields] of [
+      ["exportSubstrate(substrate, file, options)", "ExportOptions"],
+      ["importSubstrate(file, options)", "ImportOptions"],
+      ["pruneSubstrates(options)", "PruneOptions"],
+      ["scrubSubstrates(options)", "ScrubOptions"],
+    ] as const) {
+      expect(optionsBelow(`\`pool.${call}\``), call).toEqual(fieldsOf(ofSubstrates, fields));
+    }
     const network = fieldsOf(options, "NetworkSpec").map((field) => `network.${field}`);
     const spec = fieldsOf(options, "ActivateSpec").flatMap((field) => (field === "network" ? network : [field]));
     expect(optionsBelow("`pool.activate(count, spec, { signal })`")).toEqual(spec);

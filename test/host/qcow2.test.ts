@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promise
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createOverlay, qcow2VirtualSize } from "../../lib/host/index.ts";
+import { createOverlay, qcow2Objection, qcow2VirtualSize } from "../../lib/host/index.ts";
 
 const CLUSTER = 65_536;
 const GIB = 2 ** 30;
@@ -95,5 +95,41 @@ describe("qcow2VirtualSize", () => {
   ])("refuses a file with %s", async (_, content) => {
     await writeFile(join(dir, "f"), content, "latin1");
     await expect(qcow2VirtualSize(join(dir, "f"))).rejects.toMatchObject({ code: "SUBSTRATE_CORRUPT" });
+  });
+});
+
+describe("qcow2Objection", () => {
+  /** An image that stands alone, changed. */
+  async function objection(change: (header: Buffer) => void): Promise<string | undefined> {
+    const file = join(dir, "image");
+    await rm(file, { force: true });
+    await createOverlay(file, "/b", GIB);
+    const image = await readFile(file);
+    image.fill(0, 8, 20); // no backing file
+    change(image);
+    await writeFile(file, image);
+    return qcow2Objection(file);
+  }
+
+  it("has none to an image that reads no other file", async () => {
+    expect(await objection(() => {})).toBeUndefined();
+    expect(await objection((image) => image.writeBigUInt64BE(0b1_1000n, 72))).toBeUndefined();
+  });
+
+  it.each<[string, (image: Buffer) => void]>([
+    ["has a backing file", (image) => image.writeBigUInt64BE(136n, 8)],
+    ["is encrypted", (image) => image.writeUInt32BE(2, 32)],
+    ["is a qcow2 image of version 2", (image) => image.writeUInt32BE(2, 4)],
+    ["is not a qcow2 image", (image) => image.write("raw!", 0)],
+    ["has the features 0x1 ", (image) => image.writeBigUInt64BE(1n, 72)],
+    ["has the features 0x4 ", (image) => image.writeBigUInt64BE(4n, 72)],
+    ["has the features 0x8000000000000000 ", (image) => image.writeBigUInt64BE(1n << 63n, 72)],
+  ])("to one that %s", async (problem, change) => {
+    expect(await objection(change)).toContain(problem);
+  });
+
+  it("to one that is too short for a header", async () => {
+    await writeFile(join(dir, "short"), "QFI");
+    expect(await qcow2Objection(join(dir, "short"))).toBe("is not a qcow2 image");
   });
 });

@@ -39,7 +39,15 @@ class Lab implements AsyncDisposable {
   #clones = 0;
 
   constructor(target: Partial<DockTarget>, parallelStarts = 1) {
-    const whole: DockTarget = { min: 1, max: target.min ?? 1, maxMiB: undefined, primed: true, template, ...target };
+    const whole: DockTarget = {
+      min: 1,
+      max: target.min ?? 1,
+      maxMiB: undefined,
+      primed: true,
+      pinned: false,
+      template,
+      ...target,
+    };
     this.dock = new Dock(SUBSTRATE, whole, {
       start: (_substrate, _target, signal) => {
         const start = Promise.withResolvers<Docked>();

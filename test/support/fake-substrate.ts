@@ -1,4 +1,4 @@
-import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, open, rm, writeFile } from "node:fs/promises";
 import { cpuModelFor, createOverlay, ensurePrivateDir, type Paths } from "../../lib/host/index.ts";
 import type { GuestProfile, Manifest, Recipe } from "../../lib/substrate/index.ts";
 import { deviceArguments, MACHINE_TYPE, machineConfig } from "../../lib/substrate/machine.ts";
@@ -54,7 +54,7 @@ export async function addFakeSubstrate(paths: Paths, options: FakeSubstrateOptio
   await writeFile(files.state, "QEVM fake device state\n", { mode: 0o400 });
   await writeFile(files.helper, "\x7fELF fake helper\n", { mode: 0o400 });
   for (const file of [files.kernel, files.initrd]) await writeFile(file, "fake\n", { mode: 0o400 });
-  await createOverlay(files.disk, "/nonexistent/base.qcow2", FAKE_DISK_BYTES);
+  await createDisk(files.disk);
   await chmod(files.disk, 0o400);
   const content: Omit<Manifest, "formatVersion"> = {
     name,
@@ -83,6 +83,13 @@ export async function addFakeSubstrate(paths: Paths, options: FakeSubstrateOptio
   };
   await writeFile(files.manifest, serializeManifest(content), { mode: 0o400 });
   return { formatVersion: FORMAT_VERSION, ...content };
+}
+
+/** An empty qcow2 that stands alone, as those of recipes do. */
+async function createDisk(file: string): Promise<void> {
+  await createOverlay(file, "/nonexistent/base.qcow2", FAKE_DISK_BYTES);
+  await using handle = await open(file, "r+");
+  await handle.write(Buffer.alloc(12), 0, 12, 8); // its backing file's place and length
 }
 
 /** Writes over a read-only file. */

@@ -1,0 +1,27 @@
+import { collectGarbage, type GcReport } from "./inventory.ts";
+import type { PoolParts } from "./pool-parts.ts";
+import { recover } from "./recovery.ts";
+
+/** Puts a state directory in order as it is opened: VMs that were handed out are taken over, all else is cleared away. */
+export async function takeOver(parts: PoolParts): Promise<void> {
+  const { deps, state, owners, catalog } = parts;
+  const { vms, lost, removed } = await recover({ ...deps, ...state, owners });
+  for (const vm of vms) parts.vms.takeOver(vm);
+  const { logger } = deps;
+  if (vms.length > 0) logger.info({ vms: vms.length }, "took over VMs of an earlier owner");
+  if (removed > 0) logger.warn({ clones: removed }, "ended clones that an earlier owner had not handed out");
+  if (lost.length > 0) logger.warn({ vms: lost.map(({ id }) => id) }, "VMs have ended while nobody owned them");
+  await catalog.removeAbandoned();
+  await clearAway(parts);
+}
+
+/** Takes away whatever this pool does not work with. */
+export async function clearAway({ deps, state, owners, substrates, vms, working }: PoolParts): Promise<GcReport> {
+  return collectGarbage({
+    ...deps,
+    ...state,
+    owners,
+    ramFiles: await substrates.ramFiles(),
+    isAlive: (id) => vms.has(id) || working.has(id),
+  });
+}

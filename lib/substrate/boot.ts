@@ -1,12 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
-import { isVmSubstrateError, type Logger, MIB, messageOf, newId, VmSubstrateError } from "../core/index.ts";
+import { isVmSubstrateError, MIB, messageOf, newId, VmSubstrateError } from "../core/index.ts";
 import {
   type Accelerator,
   CONSOLE_ID,
   cpuModelFor,
-  type Paths,
-  type QemuBinary,
   QemuInstance,
   requireMemory,
   requireSharedMemory,
@@ -14,6 +12,7 @@ import {
 } from "../host/index.ts";
 import { ResidentHelper } from "../netcfg/index.ts";
 import { GuestAgent } from "../qmp/index.ts";
+import type { BootDependencies } from "./boot-dependencies.ts";
 import { machineConfig } from "./machine.ts";
 import type { GuestChannels } from "./ready/index.ts";
 import type { GuestProfile } from "./recipe.ts";
@@ -21,13 +20,6 @@ import type { GuestProfile } from "./recipe.ts";
 const CONNECT_TIMEOUT_MS = 5000;
 const CONSOLE_TIMEOUT_MS = 1000;
 const CONSOLE_TAIL_BYTES = 4096;
-
-export interface BootDependencies {
-  readonly paths: Paths;
-  readonly qemu: QemuBinary;
-  readonly logger: Logger;
-  readonly signal: AbortSignal | undefined;
-}
 
 export interface BootOptions {
   readonly guest: GuestProfile;

@@ -1,6 +1,6 @@
 import type { Accelerator, RecipePaths } from "../host/index.ts";
 import type { IdentityProfile } from "../netcfg/index.ts";
-import type { BootDependencies } from "./boot.ts";
+import type { BootDependencies } from "./boot-dependencies.ts";
 import type { Progress } from "./progress.ts";
 import type { ReadyProbe } from "./ready/index.ts";
 

@@ -100,7 +100,7 @@ describe("exportSubstrate and importSubstrate", () => {
     const imported = await pool.importSubstrate(archiveOf(from), { onProgress: ({ file }) => steps.push(file) });
     const [original] = await from.pool.substrates();
     expect(imported).toEqual({ ...original, reused: false });
-    expect([...new Set(steps)]).toEqual(["state", "helper", "disk", "ram"]);
+    expect([...new Set(steps)]).toEqual(["state", "helper", "kernel", "initrd", "disk", "ram"]);
     for (const name of await readdir(host.paths.substrate("fake", 1).dir)) {
       const file = join(host.paths.substrate("fake", 1).dir, name);
       expect((await stat(file)).mode & 0o777, name).toBe(0o400);

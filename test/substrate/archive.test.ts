@@ -18,7 +18,7 @@ import { FAKE_QEMU } from "../support/fake-qemu-control.ts";
 import { addFakeSubstrate, rewrite } from "../support/fake-substrate.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
 
-const NAMES = ["manifest.json", "state", "helper", "disk.qcow2", "ram"];
+const NAMES = ["manifest.json", "state", "helper", "vmlinuz", "initrd", "disk.qcow2", "ram"];
 const MIB = 2 ** 20;
 let host: FakeHost;
 let archive = "";
@@ -55,7 +55,15 @@ describe("writeArchive", () => {
     const entries = await readEntries(archive);
     expect(entries.map(({ header }) => header.name)).toEqual(NAMES);
     const files = host.paths.substrate("fake", 1);
-    for (const [i, file] of [files.manifest, files.state, files.helper, files.disk, files.ram].entries()) {
+    for (const [i, file] of [
+      files.manifest,
+      files.state,
+      files.helper,
+      files.kernel,
+      files.initrd,
+      files.disk,
+      files.ram,
+    ].entries()) {
       expect(entries[i]?.content.equals(await readFile(file)), file).toBe(true);
     }
     expect(await besideArchive()).toEqual(["fake.tar.zst", "substrates"]);
@@ -71,11 +79,11 @@ describe("writeArchive", () => {
   it("reports every file, up to the last byte", async () => {
     const seen: ArchiveProgress[] = [];
     await write({ onProgress: (progress) => seen.push(progress) });
-    expect([...new Set(seen.map(({ file }) => file))]).toEqual(["state", "helper", "disk", "ram"]);
+    expect([...new Set(seen.map(({ file }) => file))]).toEqual(["state", "helper", "kernel", "initrd", "disk", "ram"]);
     expect(seen.at(-1)?.bytes).toBe(seen.at(-1)?.totalBytes);
   });
 
-  it.each(["state", "helper", "disk", "ram"] as const)(
+  it.each(["state", "helper", "kernel", "initrd", "disk", "ram"] as const)(
     "makes no archive of a substrate with a damaged %s",
     async (file) => {
       const path = host.paths.substrate("fake", 1)[file];
@@ -92,7 +100,7 @@ describe("writeArchive", () => {
 
   it("leaves nothing, and what was there, when it is aborted at any file", async () => {
     await writeFile(archive, "precious");
-    for (const at of ["state", "helper", "disk", "ram"] as const) {
+    for (const at of ["state", "helper", "kernel", "initrd", "disk", "ram"] as const) {
       const stopping = new AbortController();
       const onProgress = ({ file }: ArchiveProgress) => {
         if (file === at) stopping.abort();
@@ -126,7 +134,7 @@ describe("unpackArchive", () => {
     {
       await using unpacked = await unpack();
       expect(unpacked.manifest).toEqual(await new Catalog(host.paths).latest("fake").then(({ manifest }) => manifest));
-      for (const file of ["state", "helper", "disk", "ram"] as const) {
+      for (const file of ["state", "helper", "kernel", "initrd", "disk", "ram"] as const) {
         expect((await readFile(unpacked.files[file])).equals(await readFile(original[file])), file).toBe(true);
         expect((await stat(unpacked.files[file])).mode & 0o777).toBe(0o400);
       }
@@ -138,7 +146,7 @@ describe("unpackArchive", () => {
 
   it("stops when it is aborted at any file, and leaves nothing", async () => {
     await write();
-    for (const at of ["state", "helper", "disk", "ram"] as const) {
+    for (const at of ["state", "helper", "kernel", "initrd", "disk", "ram"] as const) {
       const stopping = new AbortController();
       const onProgress = ({ file }: ArchiveProgress) => {
         if (file === at) stopping.abort();

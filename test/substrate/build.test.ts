@@ -47,7 +47,7 @@ describe("buildSubstrate", () => {
       qemu: FAKE_QEMU,
       memory: { assignedBytes: 2 ** 20, usedBytes: 25_000 * 1024, residentBytes: 4096 },
     });
-    expect(steps).toEqual(["accelerator", "boot", "ready", "generalize", "freeze", "digest", "done"]);
+    expect(steps).toEqual(["accelerator", "boot", "ready", "generalize", "miniaturize", "freeze", "digest", "done"]);
     expect((await readFile(substrate.paths.state, "latin1")).startsWith("QEVM")).toBe(true);
     for (const name of await readdir(substrate.paths.dir)) {
       expect((await stat(`${substrate.paths.dir}/${name}`)).mode & 0o777, name).toBe(0o400);

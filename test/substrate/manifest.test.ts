@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { requireCompatible } from "../../lib/substrate/compatibility.ts";
 import type { Manifest } from "../../lib/substrate/index.ts";
-import { parseManifest, serializeManifest } from "../../lib/substrate/manifest.ts";
+import { FORMAT_VERSION, parseManifest, serializeManifest } from "../../lib/substrate/manifest.ts";
 import { FakeHost } from "../support/fake-host.ts";
 import { FAKE_QEMU } from "../support/fake-qemu-control.ts";
 import { addFakeSubstrate } from "../support/fake-substrate.ts";
@@ -47,7 +47,7 @@ const corrupt = expect.objectContaining({ code: "SUBSTRATE_CORRUPT", details: { 
 describe("parseManifest", () => {
   it("reads what serializeManifest writes", () => {
     const { formatVersion, ...content } = manifest;
-    expect(formatVersion).toBe(2);
+    expect(formatVersion).toBe(FORMAT_VERSION);
     expect(parseManifest(serializeManifest(content), "the file")).toEqual(manifest);
   });
 
@@ -83,7 +83,7 @@ describe("parseManifest", () => {
 
   it.each<[string, readonly string[], string, unknown]>([
     ["the format before", [], "formatVersion", 1],
-    ["a later format", [], "formatVersion", 3],
+    ["a later format", [], "formatVersion", FORMAT_VERSION + 1],
     ["a name that is a path", [], "name", "../x"],
     ["version 0", [], "version", 0],
     ["a date that is none", [], "createdAt", "yesterday"],

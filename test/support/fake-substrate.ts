@@ -68,9 +68,9 @@ export async function addFakeSubstrate(paths: Paths, options: FakeSubstrateOptio
     devices: fakeDevices(paths),
     guest: structuredClone(guest) as Manifest["guest"],
     memory: { assignedBytes: ram.length, usedBytes: 25_000 * KIB, residentBytes: 16 * KIB },
-    diskSizeBytes: FAKE_DISK_BYTES,
     tell: [],
     generalized: [],
+    diskSizeBytes: FAKE_DISK_BYTES,
     files: {
       ram: await digestFile(files.ram),
       state: await digestFile(files.state),

@@ -5,17 +5,13 @@ import type { GuestChannels } from "../ready/index.ts";
 import type { GuestProfile } from "../recipe.ts";
 import { findArguments, matches, type Search } from "./find.ts";
 import { closeJournal } from "./journal.ts";
+import type { StepOptions } from "./step-options.ts";
 import { ALWAYS_KEPT, TRACES } from "./traces.ts";
 
 const NEUTRAL_HOSTNAME = "localhost";
 /** Named in a report, of each trace. */
 const MAX_NAMED_PATHS = 20;
 const RECIPES_OWN = "the recipe's own";
-
-export interface StepOptions {
-  readonly timeoutMs: number;
-  readonly signal: AbortSignal | undefined;
-}
 
 /** What was taken out of a guest, and why. */
 export interface Generalized {

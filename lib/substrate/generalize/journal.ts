@@ -1,5 +1,5 @@
 import { type GuestAgent, guestExec } from "../../qmp/index.ts";
-import type { StepOptions } from "./generalize.ts";
+import type { StepOptions } from "./step-options.ts";
 
 const SERVICE = "systemd-journald.service";
 const SOCKETS = ["systemd-journald.socket", "systemd-journald-dev-log.socket"];

@@ -3,7 +3,7 @@ import { rehearseIdentity } from "../../netcfg/index.ts";
 import { guestExec, readGuestFile, writeGuestFile } from "../../qmp/index.ts";
 import type { GuestChannels } from "../ready/index.ts";
 import type { GuestProfile } from "../recipe.ts";
-import type { StepOptions } from "./generalize.ts";
+import type { StepOptions } from "./step-options.ts";
 
 /** Kept free of the scrub, so that the guest's own programs are not killed for memory: the kernel keeps a reserve by its size. */
 const SCRUB_KEEP_KIB = 4096;

@@ -1,5 +1,5 @@
 import { type GuestAgent, guestExec } from "../../qmp/index.ts";
-import type { StepOptions } from "./generalize.ts";
+import type { StepOptions } from "./step-options.ts";
 
 /** A service that remembers who it was when it started. */
 interface Service {

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, rename, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { newId } from "../../../core/index.ts";
 import { createOverlay, qcow2VirtualSize, type RecipePaths, runTool } from "../../../host/index.ts";
-import { type BootDependencies, BootedGuest } from "../../boot.ts";
+import { BootedGuest } from "../../boot.ts";
 import { awaitReady } from "../../ready/index.ts";
 import type { GuestProfile, RecipeContext } from "../../recipe.ts";
 import type { Step } from "./steps.ts";
@@ -38,7 +38,7 @@ export async function makeLayers(
   layers: readonly Layer[],
   base: RecipePaths,
   guest: GuestProfile,
-  context: RecipeContext & BootDependencies,
+  context: RecipeContext,
 ): Promise<string> {
   const made = await countMade(layers);
   const missing = layers.slice(made);
@@ -64,20 +64,12 @@ export async function makeLayers(
   return below;
 }
 
-/** Layers that nothing was made of for a while are for the cache's owner to remove: none needs another for its own sake. */
-export async function removeLayersBut(kept: readonly Layer[], dir: string): Promise<void> {
-  const names = new Set(kept.map(({ file }) => file));
-  for (const name of await readdir(dir).catch(() => [])) {
-    if (!names.has(join(dir, name))) await rm(join(dir, name), { force: true });
-  }
-}
-
 async function applySteps(
   missing: readonly Layer[],
   staging: readonly string[],
   base: RecipePaths,
   guest: GuestProfile,
-  context: RecipeContext & BootDependencies,
+  context: RecipeContext,
 ): Promise<void> {
   const { progress, signal } = context;
   const kernel = { image: base.kernel, initrd: base.initrd, commandLine: `${guest.kernelCommandLine} lasting=1` };

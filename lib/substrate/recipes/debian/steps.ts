@@ -6,7 +6,7 @@ import { guestExec } from "../../../qmp/index.ts";
 import type { GuestChannels } from "../../ready/index.ts";
 import type { DebianDocument } from "./document.ts";
 
-const STEP_TIMEOUT_MS = 120_000;
+const STEP_TIMEOUT_MS = 600_000;
 const OUTPUT_TAIL_CHARS = 2000;
 const ENVIRONMENT = { HOME: "/root", DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C.UTF-8" };
 

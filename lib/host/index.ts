@@ -2,12 +2,14 @@ export { cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
 export { type DoctorCheck, type DoctorOptions, doctor } from "./doctor.ts";
 export { ForkServer } from "./fork-server.ts";
 export { requireDescriptors, requireMemory, requireSharedMemory, sharedMemory } from "./headroom.ts";
+export { plugCpus, plugMemory, resizeDisk } from "./hot-plug.ts";
 export type { Monitor } from "./monitor.ts";
 export { endProcess, type FoundProcess, findProcesses } from "./orphans.ts";
 export { type Directories, Paths, type RecipePaths, type SubstratePaths, socketPath, type VmPaths } from "./paths.ts";
 export { ensurePrivateDir } from "./private-dir.ts";
 export {
   availableMemoryBytes,
+  bogoMips,
   bootId,
   monotonicMs,
   type ProcessMemory,
@@ -21,4 +23,4 @@ export { identifyQemu, type QemuBinary } from "./qemu-binary.ts";
 export { QemuInstance } from "./qemu-instance.ts";
 export { QemuProcess } from "./qemu-process.ts";
 export { runTool } from "./run-tool.ts";
-export { ACCELERATORS, type Accelerator, type VmConfig } from "./vm-config.ts";
+export { ACCELERATORS, type Accelerator, type MachineGrowth, type VmConfig } from "./vm-config.ts";

@@ -1,12 +1,15 @@
 import { commaOptions } from "./options.ts";
-import type { Accelerator, VmConfig } from "./vm-config.ts";
+import type { Accelerator, MachineGrowth, VmConfig } from "./vm-config.ts";
 
 /** Every deny that QEMU has; `spawn=deny` is why migration goes over descriptors and sockets, never `exec:`. */
 export const SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
+/** Memory modules that can be plugged into a machine; each costs the guest's kernel an ACPI device. */
+export const MEMORY_SLOTS = 4;
+
 /** Ids that other parts use over QMP. */
 export const NIC_ID = "net0";
-const DISK_NODE = "disk0";
+export const DISK_NODE = "disk0";
 /**
  * The hub that the NIC is plugged into. A NIC's back end cannot be changed while it runs, but what else is on its hub can:
  * a clone joins any network after it was started. A hub also has no state in the migration stream, as slirp would.
@@ -59,8 +62,8 @@ export function qemuArgv(config: VmConfig): string[] {
     ["-machine", machineOptions(config.machine)],
     ["-accel", acceleratorOptions(config.accelerator)],
     ["-cpu", config.cpuModel],
-    ["-smp", commaOptions({ cpus: config.cpus })],
-    ["-m", commaOptions({ size: `${config.memory.sizeMiB}M` })],
+    ["-smp", commaOptions({ cpus: config.cpus, ...pluggableCpus(config.growth) })],
+    ["-m", commaOptions({ size: `${config.memory.sizeMiB}M`, ...pluggableMemory(config.growth) })],
     ["-object", JSON.stringify(memoryBackend(config.memory))],
     ...kernelArguments(config.kernel),
     ["-chardev", commaOptions({ id: CONSOLE_ID, size: CONSOLE_RING_BYTES }, "ringbuf")],
@@ -92,6 +95,15 @@ export function qemuArgv(config: VmConfig): string[] {
     ...generationArguments(config.generationId),
     ...incomingArguments(config.incoming ?? false),
   ].flat();
+}
+
+/** All in one socket, so that what is plugged in looks like further cores of the same processor. */
+function pluggableCpus(growth: MachineGrowth | undefined) {
+  return growth === undefined ? {} : { maxcpus: growth.maxCpus, sockets: 1, cores: growth.maxCpus, threads: 1 };
+}
+
+function pluggableMemory(growth: MachineGrowth | undefined) {
+  return growth === undefined ? {} : { slots: MEMORY_SLOTS, maxmem: `${growth.maxMemoryMiB}M` };
 }
 
 function machineOptions(machine: string): string {

@@ -3,8 +3,8 @@ import { messageOf, VmSubstrateError } from "../core/index.ts";
 import { ACCELERATORS } from "../host/index.ts";
 import { identityProfileSchema } from "../netcfg/index.ts";
 
-/** 2: `guest.identity` names the parts of an identity; before there was a host key's path alone. */
-export const FORMAT_VERSION = 2;
+/** 3: `guest.growth`. 2: `guest.identity` names the parts of an identity; before there was a host key's path alone. */
+export const FORMAT_VERSION = 3;
 
 const fileSchema = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/), sizeBytes: z.int().nonnegative() });
 
@@ -14,10 +14,27 @@ const probeSchema = z.discriminatedUnion("probe", [
   z.strictObject({ probe: z.literal("port"), port: z.int().min(1).max(65_535) }),
 ]);
 
+const growthSchema = z.strictObject({
+  maxCpus: z.int().positive(),
+  maxMemoryMiB: z.int().positive(),
+  timerHz: z.int().positive().optional(),
+  disk: z
+    .discriminatedUnion("kind", [
+      z.strictObject({
+        kind: z.literal("ext4"),
+        mountPoint: z.string().regex(/^\/[\w./-]*$/),
+        device: z.string().regex(/^[a-z][a-z0-9]{0,14}$/),
+        maxDiskMiB: z.int().positive(),
+      }),
+    ])
+    .optional(),
+});
+
 const guestSchema = z.strictObject({
   recipe: z.string(),
   memoryMiB: z.int().positive(),
   cpus: z.int().positive(),
+  growth: growthSchema.optional(),
   kernelCommandLine: z.string(),
   interface: z.string().regex(/^[a-z][a-z0-9]{0,14}$/),
   helper: z.boolean(),

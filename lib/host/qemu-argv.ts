@@ -1,5 +1,5 @@
 import { commaOptions } from "./options.ts";
-import type { Accelerator, MachineGrowth, VmConfig } from "./vm-config.ts";
+import type { MachineGrowth, VmConfig } from "./vm-config.ts";
 
 /** Every deny that QEMU has; `spawn=deny` is why migration goes over descriptors and sockets, never `exec:`. */
 export const SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -33,6 +33,12 @@ const CONSOLE_RING_BYTES = 64 * 1024;
  * runs; a miniature guest's working set fits in this.
  */
 const TCG_CACHE_MIB = 32;
+/**
+ * The cache is cut into regions of 2 MiB. A processor that is plugged in takes one for itself, and QEMU 7.2 aborts when
+ * those before it have taken all (tcg_region_initial_alloc): two for each leave half of them free in a clone that has only
+ * just been made. Source: QEMU's tcg/region.c, tcg_n_regions.
+ */
+const TCG_CACHE_PER_CPU_MIB = 4;
 
 const SERIAL_PORTS = 4;
 /**
@@ -60,7 +66,7 @@ export function qemuArgv(config: VmConfig): string[] {
     ["-display", "none"],
     ["-sandbox", SANDBOX],
     ["-machine", machineOptions(config.machine)],
-    ["-accel", acceleratorOptions(config.accelerator)],
+    ["-accel", acceleratorOptions(config)],
     ["-cpu", config.cpuModel],
     ["-smp", commaOptions({ cpus: config.cpus, ...pluggableCpus(config.growth) })],
     ["-m", commaOptions({ size: `${config.memory.sizeMiB}M`, ...pluggableMemory(config.growth) })],
@@ -113,8 +119,10 @@ function machineOptions(machine: string): string {
   );
 }
 
-function acceleratorOptions(accelerator: Accelerator): string {
-  return accelerator === "tcg" ? commaOptions({ thread: "multi", "tb-size": TCG_CACHE_MIB }, "tcg") : accelerator;
+function acceleratorOptions({ accelerator, growth }: VmConfig): string {
+  if (accelerator !== "tcg") return accelerator;
+  const cacheMiB = Math.max(TCG_CACHE_MIB, (growth?.maxCpus ?? 1) * TCG_CACHE_PER_CPU_MIB);
+  return commaOptions({ thread: "multi", "tb-size": cacheMiB }, "tcg");
 }
 
 function memoryBackend(memory: VmConfig["memory"]) {

@@ -1,4 +1,12 @@
-import { type Accelerator, bogoMips, GENERATION_DRIVER, type MachineGrowth, qemuArgv, type VmConfig, type VmPaths } from "../host/index.ts";
+import {
+  type Accelerator,
+  bogoMips,
+  GENERATION_DRIVER,
+  type MachineGrowth,
+  qemuArgv,
+  type VmConfig,
+  type VmPaths,
+} from "../host/index.ts";
 import type { GuestGrowth, GuestProfile } from "./recipe.ts";
 
 /** Versioned, and in every QEMU from 7.2 on. i440FX: fewer devices than q35, with hot-plug for later. */

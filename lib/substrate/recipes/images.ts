@@ -9,7 +9,8 @@ export async function ext4Image(root: string, qcow2: string, sizeMiB: number, si
   const options = { timeoutMs: TOOL_TIMEOUT_MS, signal };
   const raw = `${qcow2}.raw`;
   // Without a journal: a clone's disk never outlives a crash of its clone.
-  const features = ["-O", "^has_journal", "-E", "root_owner=0:0,lazy_itable_init=0"];
+  // Blocks of 4 KiB also on a small disk: it then consists of fewer groups, and is grown in less time.
+  const features = ["-O", "^has_journal", "-b", "4096", "-E", "root_owner=0:0,lazy_itable_init=0"];
   await runTool(["mke2fs", "-q", "-t", "ext4", ...features, "-d", root, raw, `${sizeMiB}M`], options);
   // mke2fs takes owners from the folder; made by an ordinary user they are that user's.
   if (process.getuid?.() !== 0) {

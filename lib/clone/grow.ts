@@ -1,4 +1,4 @@
-import { VmSubstrateError } from "../core/index.ts";
+import { KIB, MIB, VmSubstrateError } from "../core/index.ts";
 import { type Monitor, plugCpus, plugMemory, resizeDisk } from "../host/index.ts";
 import type { HelperAnswer, HelperChannel, HelperOperation } from "../netcfg/index.ts";
 import type { Manifest } from "../substrate/index.ts";
@@ -8,7 +8,6 @@ import { addedMemoryMiB, type Growth, MEMORY_BLOCK_MIB } from "./resources.ts";
 const RESIZE_TIMEOUT_MS = 20_000;
 /** The least part of a disk that must be a file system's own space; the rest are its tables. */
 const USABLE_PART = 0.9;
-const KIB_PER_MIB = 1024;
 /** How much of an answer an error shows. */
 const SHOWN_CHARS = 100;
 
@@ -61,9 +60,9 @@ function cpusQuestion({ addedCpus, resources }: Growth): Question | undefined {
 
 /** The last block of what was frozen may be a part of one; it counts as a whole one in the guest. */
 function memoryQuestion(growth: Growth, guest: Manifest["guest"]): Question | undefined {
-  const addedKib = addedMemoryMiB(growth) * KIB_PER_MIB;
+  const addedKib = (addedMemoryMiB(growth) * MIB) / KIB;
   if (addedKib === 0) return undefined;
-  const frozenKib = Math.ceil(guest.memoryMiB / MEMORY_BLOCK_MIB) * MEMORY_BLOCK_MIB * KIB_PER_MIB;
+  const frozenKib = (Math.ceil(guest.memoryMiB / MEMORY_BLOCK_MIB) * (MEMORY_BLOCK_MIB * MIB)) / KIB;
   const blocksKib = frozenKib + addedKib;
   return {
     operation: { name: "memory", value: String(blocksKib) },

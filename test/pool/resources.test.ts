@@ -104,7 +104,7 @@ describe("resources that cannot be had", () => {
 
   it.each([{ cpus: 0 }, { memoryMiB: 1.5 }, { gpus: 1 }])("are no arguments: %j", async (resources) => {
     await using fake = await openFakePool();
-    const activating = activateOne(fake.pool, { ...SPEC, resources } as ActivateSpec);
+    const activating = activateOne(fake.pool, { ...SPEC, resources });
     await expect(activating).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   });
 

@@ -30,7 +30,7 @@ function changed(path: readonly string[], change: (tree: Tree) => void): string 
   return JSON.stringify(copy);
 }
 
-/** Parts of an identity that a guest need not have. */
+/** Parts of an identity that a guest need not have, and how far it can grow. */
 const OPTIONAL = [
   "hostname",
   "hosts",
@@ -40,14 +40,16 @@ const OPTIONAL = [
   "authorizedKeys",
   "randomSeed",
   "dhclientLeases",
-].map((key) => `guest.identity.${key}`);
+]
+  .map((key) => `guest.identity.${key}`)
+  .concat("guest.growth", "guest.growth.disk");
 
 const corrupt = expect.objectContaining({ code: "SUBSTRATE_CORRUPT", details: { where: "the file" } });
 
 describe("parseManifest", () => {
   it("reads what serializeManifest writes", () => {
     const { formatVersion, ...content } = manifest;
-    expect(formatVersion).toBe(2);
+    expect(formatVersion).toBe(3);
     expect(parseManifest(serializeManifest(content), "the file")).toEqual(manifest);
   });
 
@@ -82,8 +84,8 @@ describe("parseManifest", () => {
   });
 
   it.each<[string, readonly string[], string, unknown]>([
-    ["the format before", [], "formatVersion", 1],
-    ["a later format", [], "formatVersion", 3],
+    ["the format before", [], "formatVersion", 2],
+    ["a later format", [], "formatVersion", 4],
     ["a name that is a path", [], "name", "../x"],
     ["version 0", [], "version", 0],
     ["a date that is none", [], "createdAt", "yesterday"],
@@ -91,6 +93,8 @@ describe("parseManifest", () => {
     ["a digest that is none", ["files", "ram"], "sha256", "abc"],
     ["a negative size", ["files", "ram"], "sizeBytes", -1],
     ["no memory", ["guest"], "memoryMiB", 0],
+    ["a disk that would break the helper's line", ["guest", "growth", "disk"], "device", "vda,/"],
+    ["a mount point that would break the helper's line", ["guest", "growth", "disk"], "mountPoint", "/a,b"],
     ["an interface that would break the helper's line", ["guest"], "interface", "eth0,x y"],
     ["a relative key file", ["guest", "identity", "sshHostKey"], "path", "etc/key"],
     ["another format of keys", ["guest", "identity", "sshHostKey"], "format", "pem"],

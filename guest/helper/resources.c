@@ -18,7 +18,9 @@
 #include "helper.h"
 
 #define WAIT_MS 5000
-#define LOOK_MS 2
+#define LOOK_MS 4
+/* Looking through all memory blocks takes as long as some of the kernel's own work that is waited for. */
+#define BLOCKS_LOOK_MS 50
 /* include/uapi/linux/ext4.h, which distributions do not install */
 #define EXT4_IOC_RESIZE_FS _IOW('f', 16, unsigned long long)
 
@@ -124,12 +126,18 @@ int op_memory(char *value) {
     struct sysinfo info;
     char *size;
     long long wanted = *value ? number(&value, 10) : 0, kib, block_kib;
+    unsigned long seen;
     if (wanted < 0 || *value) return errno = EINVAL, -1;
     for (long long end = now_ms() + WAIT_MS;;) {
+        if (sysinfo(&info)) return -1;
+        seen = info.totalram;
         block_kib = (long long)(strtoull(read_line(BLOCKS "block_size_bytes"), &size, 16) / 1024);
         kib = block_kib * each_numbered(BLOCKS, "memory", switch_on_block);
         if (kib >= wanted || now_ms() >= end) break;
-        poll(NULL, 0, LOOK_MS);
+        for (long long next = now_ms() + BLOCKS_LOOK_MS; now_ms() < next && info.totalram == seen;) {
+            poll(NULL, 0, LOOK_MS);
+            if (sysinfo(&info)) return -1;
+        }
     }
     if (sysinfo(&info)) return -1;
     say_result("memory", NULL);

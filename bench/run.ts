@@ -5,6 +5,7 @@ import { benchCompare } from "./compare.ts";
 import { LIBVIRT_SETUP } from "./compare-libvirt.ts";
 import { type Context, defaultStateDir } from "./context.ts";
 import { benchDensity } from "./density.ts";
+import { benchResize } from "./resize.ts";
 
 const HELP = `npm run bench -- <benchmark> [options]
 
@@ -22,6 +23,8 @@ const HELP = `npm run bench -- <benchmark> [options]
              --rounds N          VMs of each kind (default 10)
              --work-dir DIR      for the images of savevm and virsh (default /dev/shm)
              --no-libvirt        without virsh restore
+  resize     claims of docked clones with more processors, memory and disk than their substrate
+             --claims N          claims of each kind (default 20)
 
   every one  --state-dir DIR     the pool's (default: the library's own)
 
@@ -71,6 +74,7 @@ const BENCHMARKS: Readonly<Record<string, (context: Context) => Promise<void>>> 
     benchDensity({ max: count("max", 300), claimsPerStep: count("claims", 10), batch: count("batch", 32) }, context),
   compare: (context) =>
     benchCompare({ rounds: count("rounds", 10), workDir: values["work-dir"], libvirt: !values["no-libvirt"] }, context),
+  resize: (context) => benchResize(count("claims", 20), context),
 };
 
 const [name] = positionals;

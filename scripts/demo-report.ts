@@ -36,6 +36,7 @@ const STYLES: Readonly<Record<Phase, { readonly glyph: string; readonly color: P
   load: { glyph: "▓", color: "cyan" },
   personalise: { glyph: "#", color: "green" },
   verify: { glyph: "=", color: "magenta" },
+  resize: { glyph: "^", color: "magenta" },
   files: { glyph: "~", color: "white" },
   link: { glyph: "+", color: "white" },
   run: { glyph: ">", color: "white" },

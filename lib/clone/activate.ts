@@ -4,11 +4,13 @@ import type { Clone } from "./clone.ts";
 import type { ChannelKind, CloneDependencies } from "./dependencies.ts";
 import type { DockedClone } from "./docked-clone.ts";
 import type { OnFailpoint } from "./failpoints.ts";
+import { addResources, takeUpResources } from "./grow.ts";
 import { openFabric, plugIn } from "./join-fabric.ts";
 import { launchClone } from "./launch.ts";
 import { PhaseClock } from "./phases.ts";
 import type { ClonePlan } from "./plan.ts";
 import { authorizedKeysFile, type Provision, provideFiles, runFirst, tellServices } from "./provision.ts";
+import { frozenResources, type Growth } from "./resources.ts";
 import { verifyFromOutside, verifyGeneration } from "./verify-outside.ts";
 import { Vm } from "./vm.ts";
 import type { VmOwner } from "./vm-owner.ts";
@@ -27,6 +29,8 @@ export interface ActivateOptions {
   readonly docked?: DockedClone | undefined;
   /** The last that may keep a verified clone from its network, by throwing. */
   readonly beforePlugIn?: (() => Promise<void>) | undefined;
+  /** What it is to have beyond its substrate. */
+  readonly growth?: Growth | undefined;
   readonly provision: Provision;
   readonly labels: Readonly<Record<string, string>>;
   readonly owner: VmOwner;
@@ -67,6 +71,8 @@ export interface PersonalOptions {
   /** It was given the identity before, and only has to show that it still has it. */
   readonly hasIdentity: boolean;
   readonly beforePlugIn?: ActivateOptions["beforePlugIn"];
+  /** For a paused one. */
+  readonly growth?: Growth | undefined;
   readonly provision: Provision;
   readonly clock: PhaseClock;
   readonly signal: AbortSignal;
@@ -81,9 +87,12 @@ export async function makePersonal(
   options: PersonalOptions,
 ): Promise<void> {
   const { instance, guest } = clone;
-  const { signal, clock, failpoint, provision } = options;
+  const { signal, clock, failpoint, provision, growth } = options;
   const within = { timeoutMs: PERSONALISE_TIMEOUT_MS, signal };
   const identify = options.hasIdentity ? verifyResumed : personalise;
+  if (growth !== undefined) await addResources(instance.qmp, growth, signal);
+  failpoint("claim.added");
+  clock.mark("resize");
   // None waits for another's answer: QEMU takes its commands in their order, and a guest finds its request when it wakes.
   await Promise.all([
     options.isPaused && wake(clone, failpoint, signal),
@@ -98,6 +107,9 @@ export async function makePersonal(
   if (profile.identity.vmGenerationId) await verifyGeneration(instance, plan.uuid, signal);
   failpoint("claim.verified");
   clock.mark("verify");
+  if (growth !== undefined) await takeUpResources(guest.helper, growth, profile, signal);
+  failpoint("claim.resized");
+  clock.mark("resize");
   const late = options.hasIdentity ? authorizedKeysFile(provision.authorizedKeys, profile.identity) : [];
   await provideFiles(clone, provision, late, signal);
   failpoint("claim.provisioned");
@@ -123,7 +135,7 @@ export function personalVm(
   clone: Clone,
   origin: VmOrigin,
   clock: PhaseClock,
-  { labels, provision, owner }: Pick<ActivateOptions, "labels" | "provision" | "owner">,
+  { labels, provision, owner, growth }: Pick<ActivateOptions, "labels" | "provision" | "owner" | "growth">,
   { failpoint }: Pick<CloneDependencies, "failpoint">,
 ): Vm {
   const { name, version, guest } = substrate.manifest;
@@ -132,6 +144,7 @@ export function personalVm(
     identity: publicIdentity(plan.identity),
     target: { interface: guest.interface, identity: { ipv6: guest.identity.ipv6 } },
     substrate: { name, version },
+    resources: growth?.resources ?? frozenResources(substrate.manifest),
     origin,
     labels,
     env: provision.env,

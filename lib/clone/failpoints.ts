@@ -19,9 +19,11 @@ export const FAILPOINTS = [
   // Claiming, whether docked or launched for it.
   "claim.held",
   "claim.intended",
+  "claim.added",
   "claim.running",
   "claim.personalised",
   "claim.verified",
+  "claim.resized",
   "claim.provisioned",
   "claim.linked",
   "claim.ran",

@@ -7,6 +7,14 @@ export { FAILPOINTS, type Failpoint, type OnFailpoint } from "./failpoints.ts";
 export { PHASES, type Phase, type Timings } from "./phases.ts";
 export { type ClonePlan, newClonePlan } from "./plan.ts";
 export type { Provision } from "./provision.ts";
+export {
+  addedMemoryMiB,
+  frozenResources,
+  type Growth,
+  planGrowth,
+  type Resources,
+  type ResourcesRequest,
+} from "./resources.ts";
 export { Vm } from "./vm.ts";
 export {
   argvSchema,

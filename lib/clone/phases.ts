@@ -10,6 +10,7 @@ export const PHASES = [
   "load",
   "personalise",
   "verify",
+  "resize",
   "files",
   "link",
   "run",

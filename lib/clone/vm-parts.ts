@@ -2,6 +2,7 @@ import type { KernelTarget, PublicIdentity } from "../netcfg/index.ts";
 import type { Clone } from "./clone.ts";
 import type { OnFailpoint } from "./failpoints.ts";
 import type { Timings } from "./phases.ts";
+import type { Resources } from "./resources.ts";
 import type { VmOwner } from "./vm-owner.ts";
 import type { VmOrigin } from "./vm-state.ts";
 
@@ -12,6 +13,7 @@ export interface VmParts {
   /** Where in the guest its identity is. */
   readonly target: KernelTarget;
   readonly substrate: { readonly name: string; readonly version: number };
+  readonly resources: Resources;
   readonly origin: VmOrigin;
   readonly labels: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;

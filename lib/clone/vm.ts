@@ -12,6 +12,7 @@ import { verifyResumed } from "../netcfg/index.ts";
 import { type GuestAgent, guestExec, readGuestFile, writeGuestFile } from "../qmp/index.ts";
 import type { Clone } from "./clone.ts";
 import type { Timings } from "./phases.ts";
+import type { Resources } from "./resources.ts";
 import { goneError, noSignOfLife, parkedError, silentError } from "./vm-errors.ts";
 import {
   argvSchema,
@@ -54,6 +55,8 @@ export class Vm implements AsyncDisposable {
   /** The public SSH host key, as in known_hosts: "ssh-ed25519 AAAA...". */
   readonly sshHostKey: string;
   readonly substrate: { readonly name: string; readonly version: number };
+  /** What it has of its machine: as it was frozen, or as it was asked for. */
+  readonly resources: Resources;
   readonly origin: VmOrigin;
   readonly labels: Readonly<Record<string, string>>;
   readonly createdAt: Date;
@@ -79,6 +82,8 @@ export class Vm implements AsyncDisposable {
     this.machineId = parts.identity.machineId;
     this.sshHostKey = parts.identity.sshHostKey;
     this.substrate = parts.substrate;
+    const { cpus, memoryMiB, diskMiB } = parts.resources;
+    this.resources = Object.freeze({ cpus, memoryMiB, diskMiB });
     this.origin = parts.origin;
     this.labels = parts.labels;
     this.createdAt = parts.createdAt;

@@ -55,6 +55,9 @@ export const ERROR_CODES = {
   ADDRESS_IN_USE: "A host that is none of the pool's VMs uses the address.",
   IDENTITY_UNVERIFIED: "A clone did not show the identity it was given; it was destroyed.",
 
+  RESOURCES_OUT_OF_REACH: "The substrate is larger than the resources asked for, or was not built to reach them.",
+  RESOURCES_UNVERIFIED: "A clone did not show the resources it was given; it was destroyed.",
+
   RUN_FAILED: "The command that a new VM had to run first did not succeed; the VM was destroyed.",
   IDEMPOTENCY_KEY_USED: "The idempotency key belongs to another call, or to VMs that are gone.",
 

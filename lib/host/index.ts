@@ -2,6 +2,7 @@ export { cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
 export { type DoctorCheck, type DoctorOptions, doctor } from "./doctor.ts";
 export { ForkServer } from "./fork-server.ts";
 export { requireDescriptors, requireDisk, requireMemory, requireSharedMemory, sharedMemory } from "./headroom.ts";
+export { plugCpus, plugMemory, resizeDisk } from "./hot-plug.ts";
 export type { Monitor } from "./monitor.ts";
 export { endProcess, type FoundProcess, findProcesses } from "./orphans.ts";
 export {
@@ -16,6 +17,7 @@ export {
 export { ensurePrivateDir } from "./private-dir.ts";
 export {
   availableMemoryBytes,
+  bogoMips,
   bootId,
   monotonicMs,
   type ProcessMemory,
@@ -29,4 +31,4 @@ export { identifyQemu, type QemuBinary } from "./qemu-binary.ts";
 export { QemuInstance } from "./qemu-instance.ts";
 export { QemuProcess } from "./qemu-process.ts";
 export { runTool, type ToolOptions } from "./run-tool.ts";
-export { ACCELERATORS, type Accelerator, type VmConfig } from "./vm-config.ts";
+export { ACCELERATORS, type Accelerator, type MachineGrowth, type VmConfig } from "./vm-config.ts";

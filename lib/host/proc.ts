@@ -48,6 +48,17 @@ export async function availableMemoryBytes(): Promise<number> {
   return Number(/^MemAvailable:\s+(\d+) kB/m.exec(meminfo)?.[1] ?? 0) * KIB;
 }
 
+/**
+ * How fast this machine's processors count time, in the kernel's unit: delay loops of half a second, in thousands. Of a
+ * processor that counts by its TSC that is its frequency in MHz, twice. Source: proc_cpuinfo(5); arch/x86/kernel/cpu/proc.c
+ *
+ * @returns undefined where it is not known
+ */
+export function bogoMips(): number | undefined {
+  const found = /^bogomips\s*:\s*([\d.]+)$/m.exec(readFileSync("/proc/cpuinfo", "latin1"))?.[1];
+  return found === undefined ? undefined : Number(found);
+}
+
 /** Changes with every boot of this machine. */
 export async function bootId(): Promise<string> {
   return (await readFile("/proc/sys/kernel/random/boot_id", "latin1")).trim();

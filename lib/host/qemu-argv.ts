@@ -1,12 +1,15 @@
 import { commaOptions } from "./options.ts";
-import type { Accelerator, VmConfig } from "./vm-config.ts";
+import type { MachineGrowth, VmConfig } from "./vm-config.ts";
 
 /** Every deny that QEMU has; `spawn=deny` is why migration goes over descriptors and sockets, never `exec:`. */
 export const SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
+/** Memory modules that can be plugged into a machine; each costs the guest's kernel an ACPI device. */
+export const MEMORY_SLOTS = 4;
+
 /** Ids that other parts use over QMP. */
 export const NIC_ID = "net0";
-const DISK_NODE = "disk0";
+export const DISK_NODE = "disk0";
 /**
  * The hub that the NIC is plugged into. A NIC's back end cannot be changed while it runs, but what else is on its hub can:
  * a clone joins any network after it was started. A hub also has no state in the migration stream, as slirp would.
@@ -30,6 +33,12 @@ const CONSOLE_RING_BYTES = 64 * 1024;
  * runs; a miniature guest's working set fits in this.
  */
 const TCG_CACHE_MIB = 32;
+/**
+ * The cache is cut into regions of 2 MiB. A processor that is plugged in takes one for itself, and QEMU 7.2 aborts when
+ * those before it have taken all (tcg_region_initial_alloc): two for each leave half of them free in a clone that has only
+ * just been made. Source: QEMU's tcg/region.c, tcg_n_regions.
+ */
+const TCG_CACHE_PER_CPU_MIB = 4;
 
 const SERIAL_PORTS = 4;
 /**
@@ -57,10 +66,10 @@ export function qemuArgv(config: VmConfig): string[] {
     ["-display", "none"],
     ["-sandbox", SANDBOX],
     ["-machine", machineOptions(config.machine)],
-    ["-accel", acceleratorOptions(config.accelerator)],
+    ["-accel", acceleratorOptions(config)],
     ["-cpu", config.cpuModel],
-    ["-smp", commaOptions({ cpus: config.cpus })],
-    ["-m", commaOptions({ size: `${config.memory.sizeMiB}M` })],
+    ["-smp", commaOptions({ cpus: config.cpus, ...pluggableCpus(config.growth) })],
+    ["-m", commaOptions({ size: `${config.memory.sizeMiB}M`, ...pluggableMemory(config.growth) })],
     ["-object", JSON.stringify(memoryBackend(config.memory))],
     ...kernelArguments(config.kernel),
     ["-chardev", commaOptions({ id: CONSOLE_ID, size: CONSOLE_RING_BYTES }, "ringbuf")],
@@ -94,6 +103,15 @@ export function qemuArgv(config: VmConfig): string[] {
   ].flat();
 }
 
+/** All in one socket, so that what is plugged in looks like further cores of the same processor. */
+function pluggableCpus(growth: MachineGrowth | undefined) {
+  return growth === undefined ? {} : { maxcpus: growth.maxCpus, sockets: 1, cores: growth.maxCpus, threads: 1 };
+}
+
+function pluggableMemory(growth: MachineGrowth | undefined) {
+  return growth === undefined ? {} : { slots: MEMORY_SLOTS, maxmem: `${growth.maxMemoryMiB}M` };
+}
+
 function machineOptions(machine: string): string {
   return commaOptions(
     { usb: false, vmport: false, "dump-guest-core": false, "mem-merge": false, "memory-backend": "ram0" },
@@ -101,8 +119,10 @@ function machineOptions(machine: string): string {
   );
 }
 
-function acceleratorOptions(accelerator: Accelerator): string {
-  return accelerator === "tcg" ? commaOptions({ thread: "multi", "tb-size": TCG_CACHE_MIB }, "tcg") : accelerator;
+function acceleratorOptions({ accelerator, growth }: VmConfig): string {
+  if (accelerator !== "tcg") return accelerator;
+  const cacheMiB = Math.max(TCG_CACHE_MIB, (growth?.maxCpus ?? 1) * TCG_CACHE_PER_CPU_MIB);
+  return commaOptions({ thread: "multi", "tb-size": cacheMiB }, "tcg");
 }
 
 function memoryBackend(memory: VmConfig["memory"]) {

@@ -8,6 +8,8 @@ export interface VmConfig {
   readonly accelerator: Accelerator;
   readonly cpuModel: string;
   readonly cpus: number;
+  /** How far processors and memory can be plugged in while it runs; a clone's must be its substrate's. */
+  readonly growth?: MachineGrowth;
   readonly memory: {
     readonly file: string;
     readonly sizeMiB: number;
@@ -26,6 +28,11 @@ export interface VmConfig {
   readonly generationId?: string;
   /** Start paused, waiting for `migrate-incoming`. */
   readonly incoming?: boolean;
+}
+
+export interface MachineGrowth {
+  readonly maxCpus: number;
+  readonly maxMemoryMiB: number;
 }
 
 export const ACCELERATORS = ["tcg", "kvm"] as const;

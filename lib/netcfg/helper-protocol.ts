@@ -15,11 +15,14 @@ export interface HelperOperation {
     | "append"
     | "read"
     | "http"
-    | "scrub";
+    | "scrub"
+    | "cpus"
+    | "memory"
+    | "disk";
   readonly value: string;
 }
 
-export const HELPER_PROTOCOL_VERSION = "2";
+export const HELPER_PROTOCOL_VERSION = "3";
 /** What `read` answers of a longer file. */
 export const HELPER_READ_MAX_BYTES = 4096;
 /** The helper's own buffer; a longer request would be dropped whole. */

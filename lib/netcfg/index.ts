@@ -5,7 +5,7 @@ export { FABRICS, type Fabric, type FabricKind } from "./fabric.ts";
 export { Fabrics, type JoinedFabric } from "./fabrics.ts";
 export { type GuestFile, requireGuestFile, writeFiles } from "./guest-files.ts";
 export { CarriedHelper, type HelperChannel, ResidentHelper } from "./helper-channel.ts";
-export { HELPER_PROTOCOL_VERSION } from "./helper-protocol.ts";
+export { HELPER_PROTOCOL_VERSION, type HelperAnswer, type HelperOperation } from "./helper-protocol.ts";
 export { HostnamePattern, requireHostname } from "./hostname.ts";
 export {
   CLOCK_TOLERANCE_MS,

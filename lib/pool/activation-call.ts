@@ -37,6 +37,7 @@ export function activationCall(
     channel,
     fromDock: what === "activate" && channel === "helper",
     provision: { authorizedKeys: valid.authorizedKeys, files, env, run },
+    resources: valid.resources,
     labels: valid.labels,
     lifetime: { ttlMs, maxLifetimeMs, onExpiry },
     wait: valid.wait,

@@ -1,5 +1,16 @@
-import type { ActivateOptions, ClonePlan, OnFailpoint, Provision, Timings, Vm } from "../clone/index.ts";
-import { hostFailure, isVmSubstrateError, throwIfAborted, VmSubstrateError } from "../core/index.ts";
+import {
+  type ActivateOptions,
+  addedMemoryMiB,
+  type ClonePlan,
+  type Growth,
+  type OnFailpoint,
+  type Provision,
+  planGrowth,
+  type ResourcesRequest,
+  type Timings,
+  type Vm,
+} from "../clone/index.ts";
+import { hostFailure, isVmSubstrateError, MIB, throwIfAborted, VmSubstrateError } from "../core/index.ts";
 import { monotonicMs } from "../host/index.ts";
 import type { Fabric, Fabrics, LeaseBook } from "../netcfg/index.ts";
 import { publicIdentity } from "../netcfg/index.ts";
@@ -16,7 +27,7 @@ import type { Room } from "./room.ts";
 import type { Unsettled } from "./unsettled.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 import { giveBack, type VmOwners } from "./vm-owners.ts";
-import { recordedTarget, type VmRecord } from "./vm-record.ts";
+import { recordedResources, recordedTarget, type VmRecord } from "./vm-record.ts";
 import type { WaitingLine } from "./waiting-line.ts";
 
 /** How one VM is made: by claiming or cloning, or by booting. */
@@ -29,6 +40,7 @@ export interface ActivationCall extends Omit<ClaimRequest, "substrate" | "fabric
   readonly reference: SubstrateReference;
   readonly channel: ActivateOptions["channel"];
   readonly provision: Provision;
+  readonly resources: ResourcesRequest;
   readonly labels: Readonly<Record<string, string>>;
   readonly lifetime: LifetimeSpec;
   /** All or none, or each for itself. */
@@ -39,6 +51,9 @@ export interface ActivationCall extends Omit<ClaimRequest, "substrate" | "fabric
   readonly signal: AbortSignal;
   readonly start: StartVm;
 }
+
+/** A call, and what its VMs are to have beyond their substrate. */
+type SizedCall = ActivationCall & { readonly growth: Growth | undefined };
 
 export interface ActivationDependencies {
   /** The substrate stays in the catalog until what is returned is disposed. @param what needs it, for messages */
@@ -102,22 +117,23 @@ export class Activations {
     const { loaded: substrate } = inUse;
     throwIfAborted(call.signal, call.what);
     requireKeysFile(call, substrate);
+    const sized = { ...call, growth: growthOf(call, substrate) };
     const onPosition = (position: number) => this.#deps.onWaiting(call, position);
     using joined = await fabrics.join(call.template.fabric, call.template.network);
-    const attempt = () => this.#claimSettled(call, substrate, joined.fabric);
+    const attempt = () => this.#claimSettled(sized, substrate, joined.fabric);
     const { claim, room } = await line.run(attempt, {
       ...call,
       onPosition,
-      needsRoom: () => this.#toLaunch(call, substrate) > 0,
+      needsRoom: () => addedBytes(sized.growth) > 0 || this.#toLaunch(call, substrate) > 0,
     });
     using _ = room;
     const ids = claim.plans.map(({ id }) => id);
     for (const id of ids) working.add(id);
     try {
       const plannedAt = performance.now();
-      const records = this.#claiming(call, claim, substrate);
+      const records = this.#claiming(sized, claim, substrate);
       await this.#intend(call, claim, records);
-      return await this.#work(call, claim, substrate, { plannedAt, records });
+      return await this.#work(sized, claim, substrate, { plannedAt, records });
     } finally {
       for (const id of ids) working.delete(id);
     }
@@ -125,7 +141,7 @@ export class Activations {
 
   /** What a docked clone holds cannot be had while that is being made or ended, and can right after. */
   async #claimSettled(
-    call: ActivationCall,
+    call: SizedCall,
     substrate: LoadedSubstrate,
     fabric: Fabric,
   ): Promise<{ claim: Claim; room: Disposable }> {
@@ -143,13 +159,14 @@ export class Activations {
 
   /** Admission, and the claim in the same turn. */
   async #claim(
-    call: ActivationCall,
+    call: SizedCall,
     substrate: LoadedSubstrate,
     fabric: Fabric,
   ): Promise<{ claim: Claim; room: Disposable }> {
     const launched = this.#toLaunch(call, substrate);
     const purpose = `${call.what} of ${call.count} VMs`;
-    const room = launched > 0 ? await this.#deps.room.reserve(launched, purpose) : NO_ROOM;
+    const added = call.count * addedBytes(call.growth);
+    const room = launched + added > 0 ? await this.#deps.room.reserve(launched, purpose, added) : NO_ROOM;
     if (this.#toLaunch(call, substrate) > launched) {
       room[Symbol.dispose](); // others were faster at the dock
       return this.#claim(call, substrate, fabric);
@@ -169,13 +186,14 @@ export class Activations {
   }
 
   /** What a later owner is to know of the clones of a call that is under way. */
-  #claiming(call: ActivationCall, claim: Claim, substrate: LoadedSubstrate): VmRecord[] {
+  #claiming(call: SizedCall, claim: Claim, substrate: LoadedSubstrate): VmRecord[] {
     const { ledger, bootId } = this.#deps;
     return claim.plans.map((plan) => {
       const known = ledger.get(plan.id);
       return {
         ...(known ?? newRecord(plan, substrate, bootId)),
         phase: "claiming",
+        resources: recordedResources(substrate.manifest, call.growth),
         channel: call.channel,
         origin: call.what === "coldBoot" ? "booted" : known === undefined ? "cloned" : "docked",
         fabric: plan.fabric.kind,
@@ -205,7 +223,7 @@ export class Activations {
   }
 
   async #work(
-    call: ActivationCall,
+    call: SizedCall,
     claim: Claim,
     substrate: LoadedSubstrate,
     { plannedAt, records }: { readonly plannedAt: number; readonly records: readonly VmRecord[] },
@@ -236,7 +254,7 @@ export class Activations {
   }
 
   async #startOne(
-    call: ActivationCall,
+    call: SizedCall,
     plan: ClonePlan,
     claim: Claim,
     substrate: LoadedSubstrate,
@@ -244,13 +262,14 @@ export class Activations {
   ): Promise<Vm> {
     const { owners, memory, failpoint } = this.#deps;
     failpoint("claim.intended");
-    const { channel, provision, labels, startedAt } = call;
+    const { channel, provision, labels, startedAt, growth } = call;
     const docked = claim.docked.get(plan.id)?.clone;
-    const options = { channel, provision, labels, startedAt, plannedAt, signal, docked, owner: owners.of(plan.id) };
+    const given = { channel, provision, labels, growth, startedAt };
+    const options = { ...given, plannedAt, signal, docked, owner: owners.of(plan.id) };
     const beforePlugIn = () => probes.requireUnused(plan);
     const vm = await call.start(plan, substrate, { ...options, beforePlugIn });
     await probes.announce(plan);
-    memory.track(vm.id, vm.pid);
+    memory.track(vm.id, vm.pid, addedBytes(growth));
     failpoint("claim.made");
     return vm;
   }
@@ -316,6 +335,17 @@ export class Activations {
   }
 }
 
+/** A cold boot is what its substrate was: there is nothing to compare a larger one with. */
+function growthOf({ what, resources }: ActivationCall, { manifest }: LoadedSubstrate): Growth | undefined {
+  const growth = planGrowth(resources, manifest);
+  if (growth === undefined || what !== "coldBoot") return growth;
+  throw new VmSubstrateError("INVALID_ARGUMENT", `${what}: resources are for clones; leave them out`);
+}
+
+function addedBytes(growth: Growth | undefined): number {
+  return growth === undefined ? 0 : addedMemoryMiB(growth) * MIB;
+}
+
 /** Keys that nobody could log in with would be a silent loss. */
 function requireKeysFile({ what, authorizedKeys }: ActivationCall, { manifest }: LoadedSubstrate): void {
   if (authorizedKeys.length === 0 || manifest.guest.identity.authorizedKeys !== undefined) return;
@@ -327,7 +357,7 @@ function newRecord(
   plan: ClonePlan,
   { manifest }: LoadedSubstrate,
   boot: string,
-): Omit<VmRecord, "phase" | "channel" | "origin" | "fabric" | "labels" | "env"> {
+): Omit<VmRecord, "phase" | "resources" | "channel" | "origin" | "fabric" | "labels" | "env"> {
   return {
     id: plan.id,
     uuid: plan.uuid,

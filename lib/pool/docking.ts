@@ -8,7 +8,7 @@ import type { Memory } from "./memory.ts";
 import type { Room } from "./room.ts";
 import type { Unsettled } from "./unsettled.ts";
 import type { VmLedger } from "./vm-ledger.ts";
-import { recordedTarget, type VmRecord } from "./vm-record.ts";
+import { recordedResources, recordedTarget, type VmRecord } from "./vm-record.ts";
 
 const NOWHERE: Fabric = { kind: "none" };
 
@@ -90,6 +90,7 @@ function recordOf({ id, uuid, identity }: DockPlan, { manifest }: LoadedSubstrat
     phase: "launching",
     bootId,
     substrate: { name: manifest.name, version: manifest.version },
+    resources: recordedResources(manifest),
     channel: "helper",
     target: recordedTarget(manifest),
     fabric: "none",

@@ -1,5 +1,5 @@
 import type { Vm } from "../clone/index.ts";
-import { type EventSource, Events } from "../core/index.ts";
+import { type EventSource, Events, MIB } from "../core/index.ts";
 import type { Lifetimes } from "./lifetimes.ts";
 import type { Memory } from "./memory.ts";
 import type { PoolEvents } from "./pool-events.ts";
@@ -47,8 +47,8 @@ export class HandedOut {
   takeOver(vm: Vm): void {
     const { ledger, memory, lifetimes } = this.#deps;
     this.#vms.set(vm.id, vm);
-    memory.runs(vm.id, vm.pid);
     const record = ledger.get(vm.id);
+    memory.runs(vm.id, vm.pid, (record?.resources.addedMemoryMiB ?? 0) * MIB);
     if (record !== undefined) lifetimes.set(vm, record.lifetime);
     this.#follow(vm);
   }

@@ -15,6 +15,8 @@ const MEASURES_AT_A_TIME = 16;
 interface Tracked {
   readonly pid: number;
   readonly running: boolean;
+  /** What it was given beyond its substrate, and may come to use. */
+  readonly addedBytes: number;
   /** Pss at the last measurement. */
   bytes: number | undefined;
 }
@@ -44,6 +46,7 @@ export class Memory implements Disposable {
   readonly #options: MemoryOptions;
   readonly #tracked = new Map<string, Tracked>();
   #underWay = 0;
+  #addedUnderWay = 0;
   readonly #timer: NodeJS.Timeout;
   #measuring = false;
 
@@ -52,13 +55,13 @@ export class Memory implements Disposable {
     this.#timer = setInterval(() => void this.#measureSome(), MEASURE_INTERVAL_MS).unref();
   }
 
-  track(id: string, pid: number): void {
-    this.#tracked.set(id, { pid, running: false, bytes: undefined });
+  track(id: string, pid: number, addedBytes = 0): void {
+    this.#tracked.set(id, { pid, running: false, addedBytes, bytes: undefined });
   }
 
-  /** It was handed out: from now on its size says what to expect of others. */
-  runs(id: string, pid: number): void {
-    this.#tracked.set(id, { pid, running: true, bytes: undefined });
+  /** It was handed out: from now on its size says what to expect of others, unless it was given more than they. */
+  runs(id: string, pid: number, addedBytes = 0): void {
+    this.#tracked.set(id, { pid, running: true, addedBytes, bytes: undefined });
   }
 
   forget(id: string): void {
@@ -82,21 +85,27 @@ export class Memory implements Disposable {
 
   /**
    * Room for `count` further clones. It is theirs until the result is disposed: by then each is tracked, or was not made.
+   * @param addedBytes what clones are given beyond their substrate, all of them together; all of it may come to be used
    * @throws VmSubstrateError INSUFFICIENT_MEMORY
    */
-  async reserve(count: number, purpose: string): Promise<Disposable> {
+  async reserve(count: number, purpose: string, addedBytes = 0): Promise<Disposable> {
     const available = await (this.#options.available ?? availableMemoryBytes)();
     const each = this.#perVmBytes();
-    const growth = sum([...this.#tracked.values()].map(({ bytes }) => Math.max(0, each - (bytes ?? 0))));
-    const promised = this.#underWay * each;
+    const growth = sum([...this.#tracked.values()].map((one) => Math.max(0, each + one.addedBytes - (one.bytes ?? 0))));
+    const promised = this.#underWay * each + this.#addedUnderWay;
     const { budgetBytes = Number.POSITIVE_INFINITY } = this.#options;
     const free = Math.min(available - MEMORY_RESERVE_BYTES, budgetBytes - this.#bytes()) - growth - promised;
-    if (count * each > free) throw insufficient(purpose, { count, each, free, budgetBytes });
+    const needed = count * each + addedBytes;
+    if (needed > free) throw insufficient(purpose, { needed, free, budgetBytes });
     this.#underWay += count;
+    this.#addedUnderWay += addedBytes;
     let held = true;
     return {
       [Symbol.dispose]: () => {
-        if (held) this.#underWay -= count;
+        if (held) {
+          this.#underWay -= count;
+          this.#addedUnderWay -= addedBytes;
+        }
         held = false;
       },
     };
@@ -111,7 +120,8 @@ export class Memory implements Disposable {
   }
 
   #perVmBytes(): number {
-    const samples = [...this.#tracked.values()].filter(({ running, bytes }) => running && bytes !== undefined);
+    const alike = [...this.#tracked.values()].filter(({ addedBytes }) => addedBytes === 0);
+    const samples = alike.filter(({ running, bytes }) => running && bytes !== undefined);
     if (samples.length < SAMPLES_WANTED) return CLONE_MEMORY_BYTES;
     return (GROWTH * sum(samples.map(({ bytes = 0 }) => bytes))) / samples.length;
   }
@@ -141,15 +151,15 @@ function sum(numbers: readonly number[]): number {
 
 function insufficient(
   purpose: string,
-  { count, each, free, budgetBytes }: { count: number; each: number; free: number; budgetBytes: number },
+  { needed, free, budgetBytes }: { needed: number; free: number; budgetBytes: number },
 ): VmSubstrateError {
   const whose = Number.isFinite(budgetBytes)
     ? `the budget of ${formatMiB(budgetBytes)} or this machine has`
     : "there are";
   return new VmSubstrateError(
     "INSUFFICIENT_MEMORY",
-    `${purpose} needs about ${formatMiB(count * each)}; ${whose} ${formatMiB(Math.max(0, free))} left for it ` +
+    `${purpose} needs about ${formatMiB(needed)}; ${whose} ${formatMiB(Math.max(0, free))} left for it ` +
       `(${formatMiB(MEMORY_RESERVE_BYTES)} stay in reserve); release VMs, make docks smaller, or ask for fewer`,
-    { details: { neededBytes: Math.round(count * each), freeBytes: Math.max(0, Math.round(free)) } },
+    { details: { neededBytes: Math.round(needed), freeBytes: Math.max(0, Math.round(free)) } },
   );
 }

@@ -67,6 +67,15 @@ export interface RunSpec {
   readonly timeoutMs?: number | undefined;
 }
 
+/** Each is by default as the substrate was frozen, and can be at most what that was built to reach. */
+export interface ResourcesSpec {
+  readonly cpus?: number | undefined;
+  /** Rounded up: beyond what the substrate has, memory comes in blocks of 128 MiB. */
+  readonly memoryMiB?: number | undefined;
+  /** The disk's size; the root file system has all of it. */
+  readonly diskMiB?: number | undefined;
+}
+
 export interface ActivateSpec {
   /** A substrate in the catalog: "mini" or "mini@latest", its newest version, or "mini@3". */
   readonly substrate: string;
@@ -76,6 +85,8 @@ export interface ActivateSpec {
    */
   readonly hostname?: string | readonly string[] | undefined;
   readonly network?: NetworkSpec | undefined;
+  /** Processors, memory and disk that each VM has before anybody gets it: `vm.resources`. */
+  readonly resources?: ResourcesSpec | undefined;
   /** OpenSSH public keys ("ssh-ed25519 AAAA... comment") that may log in as root. */
   readonly authorizedKeys?: readonly string[] | undefined;
   /** Written before anybody gets the VM. */

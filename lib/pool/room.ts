@@ -13,16 +13,17 @@ export class Room {
 
   /**
    * Room for `count` further clones. It is theirs until the result is disposed: by then each is there, or was not made.
+   * @param addedBytes as of `Memory.reserve`
    * @throws VmSubstrateError INSUFFICIENT_DESCRIPTORS, INSUFFICIENT_MEMORY
    */
-  async reserve(count: number, purpose: string): Promise<Disposable> {
+  async reserve(count: number, purpose: string, addedBytes = 0): Promise<Disposable> {
     using undo = new DisposableStack();
     this.#underWay += count; // before the first await: those who ask at the same time must not count the same files
     undo.defer(() => {
       this.#underWay -= count;
     });
     await requireDescriptors(this.#underWay, purpose);
-    undo.use(await this.#memory.reserve(count, purpose));
+    undo.use(await this.#memory.reserve(count, purpose, addedBytes));
     return undo.move();
   }
 }

@@ -39,6 +39,7 @@ export const pathSchema = z
   .string()
   .min(1)
   .refine((text) => !text.includes("\0"), "expected a path without NUL");
+const amount = z.int().min(1);
 const timeoutMs = z.int().min(1).max(MAX_TIMEOUT_MS);
 
 function isLogger(given: unknown): boolean {
@@ -163,6 +164,9 @@ export const activateSpecSchema = z.strictObject({
   files: filesSchema.default([]),
   env: sized(z.record(z.string().regex(ENV_NAME), z.string().regex(ENV_VALUE)), MAX_ENV_VARIABLES).default({}),
   run: z.strictObject({ argv: argvSchema, timeoutMs: timeoutMs.default(DEFAULT_RUN_TIMEOUT_MS) }).optional(),
+  resources: z
+    .strictObject({ cpus: amount.optional(), memoryMiB: amount.optional(), diskMiB: amount.optional() })
+    .default({}),
   labels: sized(
     z.record(
       z.string().regex(/^[a-z0-9A-Z]([a-z0-9A-Z._/-]{0,126}[a-z0-9A-Z])?$/, "expected letters, digits and inner ._/-"),

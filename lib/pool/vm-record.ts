@@ -1,5 +1,12 @@
 import { z } from "zod";
-import { PHASES as ACTIVATION_PHASES, CHANNELS, VM_ORIGINS } from "../clone/index.ts";
+import {
+  PHASES as ACTIVATION_PHASES,
+  addedMemoryMiB,
+  CHANNELS,
+  frozenResources,
+  type Growth,
+  VM_ORIGINS,
+} from "../clone/index.ts";
 import { messageOf, VmSubstrateError } from "../core/index.ts";
 import { FABRICS } from "../netcfg/index.ts";
 import type { Manifest } from "../substrate/index.ts";
@@ -43,6 +50,14 @@ const lifetimeSchema = z.strictObject({
   endsAtMs: z.number().optional(),
 });
 
+const resourcesSchema = z.strictObject({
+  cpus: z.int(),
+  memoryMiB: z.int(),
+  diskMiB: z.number(),
+  /** What of its memory is its own and not its substrate's file: all of it may come to be used. */
+  addedMemoryMiB: z.int(),
+});
+
 const recordSchema = z.strictObject({
   id: z.string(),
   uuid: z.string(),
@@ -51,6 +66,7 @@ const recordSchema = z.strictObject({
   bootId: z.string(),
   process: z.strictObject({ pid: z.int(), startTime: z.int() }).optional(),
   substrate: z.strictObject({ name: z.string(), version: z.int() }),
+  resources: resourcesSchema,
   channel: z.enum(CHANNELS),
   /** Where in the guest its identity is: the name of its NIC, and whether that has IPv6. */
   target: z.strictObject({ interface: z.string(), identity: z.strictObject({ ipv6: z.boolean() }) }),
@@ -69,6 +85,12 @@ const recordSchema = z.strictObject({
 /** What of a guest's profile a later owner must know. */
 export function recordedTarget({ guest }: Manifest): VmRecord["target"] {
   return { interface: guest.interface, identity: { ipv6: guest.identity.ipv6 } };
+}
+
+/** What a clone has, and how much of it was added. */
+export function recordedResources(manifest: Manifest, growth?: Growth): VmRecord["resources"] {
+  if (growth === undefined) return { ...frozenResources(manifest), addedMemoryMiB: 0 };
+  return { ...growth.resources, addedMemoryMiB: addedMemoryMiB(growth) };
 }
 
 /** All that a later owner must know of a clone to take it over, or to take it away. No secrets. */

@@ -4,15 +4,35 @@ import { ACCELERATORS } from "../host/index.ts";
 import { identityProfileSchema } from "../netcfg/index.ts";
 import { probeSchema } from "./ready/index.ts";
 
-/** 3: more probes of readiness, and files that generalizing keeps. 2: `guest.identity` names the parts of an identity; before there was a host key's path alone. */
+/**
+ * 3: `guest.growth`, more probes of readiness, files that generalizing keeps and what it took out, kernel and initramfs. 2:
+ * `guest.identity` names the parts of an identity; before there was a host key's path alone.
+ */
 export const FORMAT_VERSION = 3;
 
 const fileSchema = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/), sizeBytes: z.int().nonnegative() });
+
+const growthSchema = z.strictObject({
+  maxCpus: z.int().positive(),
+  maxMemoryMiB: z.int().positive(),
+  timerHz: z.int().positive().optional(),
+  disk: z
+    .discriminatedUnion("kind", [
+      z.strictObject({
+        kind: z.literal("ext4"),
+        mountPoint: z.string().regex(/^\/[\w./-]*$/),
+        device: z.string().regex(/^[a-z][a-z0-9]{0,14}$/),
+        maxDiskMiB: z.int().positive(),
+      }),
+    ])
+    .optional(),
+});
 
 const guestSchema = z.strictObject({
   recipe: z.string(),
   memoryMiB: z.int().positive(),
   cpus: z.int().positive(),
+  growth: growthSchema.optional(),
   kernelCommandLine: z.string(),
   interface: z.string().regex(/^[a-z][a-z0-9]{0,14}$/),
   helper: z.boolean(),

@@ -4,11 +4,36 @@ import type { BootDependencies } from "./boot-dependencies.ts";
 import type { Progress } from "./progress.ts";
 import type { ReadyProbe } from "./ready/index.ts";
 
+/**
+ * What a guest was booted to reach. QEMU and the guest's kernel keep tables for it from the boot on, so that it cannot be
+ * raised later.
+ */
+export interface GuestGrowth {
+  readonly maxCpus: number;
+  readonly maxMemoryMiB: number;
+  /** CONFIG_HZ of its kernel, if it is known: new processors are then switched on sooner. */
+  readonly timerHz?: number | undefined;
+  /** Without it the disk keeps its size. */
+  readonly disk?: DiskGrowth | undefined;
+}
+
+/** How a guest's root file system takes up a larger disk. Further kinds, as a partition in between, are further members. */
+export type DiskGrowth = {
+  /** ext4 on the whole disk. */
+  readonly kind: "ext4";
+  readonly mountPoint: string;
+  /** The disk's name in /sys/class/block. */
+  readonly device: string;
+  readonly maxDiskMiB: number;
+};
+
 /** What is known about a guest, and goes into the manifest of every substrate made of it. */
 export interface GuestProfile {
   readonly recipe: string;
   readonly memoryMiB: number;
   readonly cpus: number;
+  /** How far clones can grow when they are claimed; without it they stay as they were frozen. */
+  readonly growth?: GuestGrowth | undefined;
   readonly kernelCommandLine: string;
   /** The NIC's name in the guest. */
   readonly interface: string;

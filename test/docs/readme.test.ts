@@ -172,7 +172,9 @@ describe("the README", () => {
       expect(optionsBelow(`\`pool.${call}\``), call).toEqual(fieldsOf(ofSubstrates, fields));
     }
     const network = fieldsOf(options, "NetworkSpec").map((field) => `network.${field}`);
-    const spec = fieldsOf(options, "ActivateSpec").flatMap((field) => (field === "network" ? network : [field]));
+    const resources = fieldsOf(options, "ResourcesSpec").map((field) => `resources.${field}`);
+    const nested: Readonly<Record<string, readonly string[]>> = { network, resources };
+    const spec = fieldsOf(options, "ActivateSpec").flatMap((field) => nested[field] ?? [field]);
     expect(optionsBelow("`pool.activate(count, spec, { signal })`")).toEqual(spec);
     expect(optionsBelow("`vm.exec(argv, options)`")).toEqual(
       fieldsOf(source("lib/clone/vm-options.ts"), "ExecOptions"),

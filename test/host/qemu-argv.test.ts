@@ -46,6 +46,24 @@ describe("a generation id", () => {
   });
 });
 
+describe("a VM that may grow", () => {
+  it("has room for processors and memory, and starts with what it had; others have none", () => {
+    const growing = { ...CLONE, growth: { maxCpus: 8, maxMemoryMiB: 2144 } };
+    expect(all(growing, "-smp")).toEqual(["cpus=2,maxcpus=8,sockets=1,cores=8,threads=1"]);
+    expect(all(growing, "-m")).toEqual(["size=96M,slots=4,maxmem=2144M"]);
+    expect(all(CLONE, "-smp")).toEqual(["cpus=2"]);
+    expect(all(CLONE, "-m")).toEqual(["size=96M"]);
+  });
+
+  it("under TCG has code for so many processors that none is left without", () => {
+    const cacheOf = (maxCpus: number) =>
+      all({ ...CLONE, growth: { maxCpus, maxMemoryMiB: 2144 } }, "-accel").map(
+        (text) => /tb-size=(\d+)/.exec(text)?.[1],
+      );
+    expect([cacheOf(2), cacheOf(8), cacheOf(32)]).toEqual([["32"], ["32"], ["128"]]);
+  });
+});
+
 describe("every VM", () => {
   it.each([SUBSTRATE, CLONE])("$id runs in a sandbox, without anything it did not ask for", (config) => {
     const [sandbox] = all(config, "-sandbox");

@@ -46,7 +46,7 @@ describe("ResidentHelper", () => {
       { name: "read", value: "/x" },
     ] as const;
     expect(await helper.request(operations, OPTIONS)).toEqual(["n-1", "/x,aGk="]);
-    expect(await helper.request(VERSION, OPTIONS)).toEqual(["2"]);
+    expect(await helper.request(VERSION, OPTIONS)).toEqual(["3"]);
     expect(fake.hostname).toBe("n-1");
     await expect(helper.request([{ name: "read", value: "/none" }], OPTIONS)).rejects.toMatchObject({
       code: "GUEST_HELPER_FAILED",
@@ -127,7 +127,7 @@ describe("CarriedHelper", () => {
     await using server = await FakeServer.listen(guest.agent.protocol);
     await using agent = await GuestAgent.connect(server.path);
     await using helper = new CarriedHelper(agent, BINARY);
-    expect(await helper.request(VERSION, OPTIONS)).toEqual(["2"]);
+    expect(await helper.request(VERSION, OPTIONS)).toEqual(["3"]);
     expect(await helper.request([{ name: "hostname", value: "n-1" }], OPTIONS)).toEqual(["n-1"]);
     expect(guest.agent.files.get("/run/.substrate-helper")).toEqual(BINARY);
     expect(guest.agent.received.filter((command) => command === "guest-file-open")).toHaveLength(1);

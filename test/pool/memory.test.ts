@@ -49,6 +49,30 @@ describe("room for clones", () => {
     expect(asked.filter(({ status }) => status === "fulfilled")).toHaveLength(4);
   });
 
+  it("is also needed for what clones are given beyond their substrate, until they have ended", async () => {
+    using memory = memoryOf({ budgetMiB: 3 * ESTIMATE_MIB + 512 });
+    const room = await memory.reserve(1, "test", 512 * MIB);
+    await expect(memory.reserve(1, "test", 256 * MIB)).rejects.toMatchObject({ code: "INSUFFICIENT_MEMORY" });
+    memory.track("large", ESTIMATE_MIB, 512 * MIB);
+    memory.runs("large", ESTIMATE_MIB, 512 * MIB);
+    room[Symbol.dispose]();
+    await measured();
+    // It takes little yet, and may take all of it.
+    await expect(memory.reserve(1, "test", 256 * MIB)).rejects.toMatchObject({ code: "INSUFFICIENT_MEMORY" });
+    const others = await memory.reserve(2, "test");
+    others[Symbol.dispose]();
+    memory.forget("large");
+    await memory.reserve(1, "test", 512 * MIB);
+  });
+
+  it("is not counted by those that were given more", async () => {
+    using memory = memoryOf();
+    for (let i = 0; i < 4; i++) memory.runs(`small${i}`, 20);
+    for (let i = 0; i < 9; i++) memory.runs(`large${i}`, 500, 512 * MIB);
+    await measured();
+    expect(memory.use.perVmBytes).toBe(1.25 * 20 * MIB);
+  });
+
   it("comes back when it is not used after all, once", async () => {
     using memory = memoryOf({ budgetMiB: ESTIMATE_MIB });
     const room = await memory.reserve(1, "test");

@@ -30,7 +30,7 @@ function changed(path: readonly string[], change: (tree: Tree) => void): string 
   return JSON.stringify(copy);
 }
 
-/** Parts of an identity that a guest need not have. */
+/** Parts of an identity that a guest need not have, and how far it can grow. */
 const OPTIONAL = [
   "hostname",
   "hosts",
@@ -40,7 +40,9 @@ const OPTIONAL = [
   "authorizedKeys",
   "randomSeed",
   "dhclientLeases",
-].map((key) => `guest.identity.${key}`);
+]
+  .map((key) => `guest.identity.${key}`)
+  .concat("guest.growth", "guest.growth.disk");
 
 const corrupt = expect.objectContaining({ code: "SUBSTRATE_CORRUPT", details: { where: "the file" } });
 
@@ -91,6 +93,8 @@ describe("parseManifest", () => {
     ["a digest that is none", ["files", "ram"], "sha256", "abc"],
     ["a negative size", ["files", "ram"], "sizeBytes", -1],
     ["no memory", ["guest"], "memoryMiB", 0],
+    ["a disk that would break the helper's line", ["guest", "growth", "disk"], "device", "vda,/"],
+    ["a mount point that would break the helper's line", ["guest", "growth", "disk"], "mountPoint", "/a,b"],
     ["an interface that would break the helper's line", ["guest"], "interface", "eth0,x y"],
     ["a relative key file", ["guest", "identity", "sshHostKey"], "path", "etc/key"],
     ["another format of keys", ["guest", "identity", "sshHostKey"], "format", "pem"],

@@ -2,6 +2,7 @@ import type { FakeProtocol } from "./fake-line-server.ts";
 import type { FakeScript } from "./fake-qemu-script.ts";
 
 const EINVAL = 22;
+const ECONNREFUSED = 111;
 const ENOSYS = 38;
 const ENOENT = 2;
 
@@ -15,12 +16,25 @@ class Refusal extends Error {
   }
 }
 
+/** The guest's machine, as far as the guest knows of it. */
+export interface FakeResources {
+  cpus: number;
+  /** Of the substrate; it counts as whole blocks. */
+  readonly memoryMiB: number;
+  readonly addedMiB: number[];
+  diskBytes: number;
+}
+
+const BLOCK_MIB = 128;
+const TABLES = 0.05;
+
 /** guest/helper/helper.c on state in memory: the same requests, the same answers, and lies where the script wants them. */
 export class FakeHelper {
   hostname = "localhost";
   mac = "52:54:00:12:34:56";
   /** By family and scope: what `ipv4`, `ipv6 link` and `ipv6 global` answer after the interface's name. */
   readonly addresses = new Map<string, string>();
+  readonly resources: FakeResources = { cpus: 1, memoryMiB: 1, addedMiB: [], diskBytes: 0 };
   readonly files: Map<string, Buffer>;
   readonly modes = new Map<string, string>();
   readonly received: string[] = [];
@@ -66,7 +80,7 @@ export class FakeHelper {
     const [first = "", second = "", third = ""] = value.split(",");
     switch (name) {
       case "version":
-        return "2";
+        return "3";
       case "hostname":
         this.hostname = value || this.hostname;
         return this.hostname;
@@ -107,6 +121,21 @@ export class FakeHelper {
         if (content === undefined) throw new Refusal(ENOENT);
         return `${value},${content.subarray(0, 4096).toString("base64")}`;
       }
+      case "cpus":
+        return String(this.resources.cpus);
+      case "memory": {
+        const { memoryMiB, addedMiB } = this.resources;
+        const added = addedMiB.reduce((sum, size) => sum + size, 0);
+        const blocks = Math.ceil(memoryMiB / BLOCK_MIB) * BLOCK_MIB;
+        return `${(blocks + added) * 1024},${(memoryMiB + added) * 1024 - 100}`;
+      }
+      case "disk": {
+        if (second !== "/") throw new Refusal(EINVAL);
+        const { diskBytes } = this.resources;
+        return `${first},${diskBytes},${Math.floor(diskBytes * (1 - TABLES))}`;
+      }
+      case "http":
+        throw new Refusal(ECONNREFUSED);
       case "scrub":
         return "1024";
       default:

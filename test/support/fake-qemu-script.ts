@@ -8,6 +8,14 @@ const FAKE_STEPS = [
   "incoming",
   /** The stream was read; until this step is passed the state is `inmigrate`. */
   "load",
+  /** `device_add` of a processor was received. */
+  "add-cpu",
+  /** `object-add` of memory was received. */
+  "add-memory",
+  /** `device_add` of a memory module was received. */
+  "add-module",
+  /** `block_resize` was received. */
+  "resize-disk",
   /** `cont` was received, and not answered yet. */
   "cont",
   /** `cont` was answered: the guest runs. */
@@ -39,7 +47,9 @@ type FakeAction = "hold" | "die" | "fail" | "hang-up";
 export interface FakeScript {
   readonly at?: Readonly<Partial<Record<FakeStep, FakeAction>>>;
   /** What the guest's helper says instead of the truth. */
-  readonly lies?: Readonly<Partial<Record<"hostname" | "mac" | "ipv4" | "ipv6" | "entropy" | "clock", string>>>;
+  readonly lies?: Readonly<
+    Partial<Record<"hostname" | "mac" | "ipv4" | "ipv6" | "entropy" | "clock" | "cpus" | "memory" | "disk", string>>
+  >;
   /** How far the guest's clock is off, whatever it is set to. */
   readonly clockOffsetMs?: number;
   /** The MAC address that the monitor shows instead of the one that the guest programmed. */

@@ -11,7 +11,7 @@ import { createInterface } from "node:readline";
 import { type FakePeer, type FakeProtocol, FakeServer } from "./fake-line-server.ts";
 import { FakeGuest } from "./fake-qemu-guest.ts";
 import type { FakeOrder, FakeReport, FakeScript, FakeStep } from "./fake-qemu-script.ts";
-import { FakeCommandError, type FakeCommands, FakeQmp } from "./fake-qmp-server.ts";
+import { type FakeArguments, FakeCommandError, type FakeCommands, FakeQmp } from "./fake-qmp-server.ts";
 
 const VERSION = { qemu: { major: 7, minor: 2, micro: 22 }, package: "fake" };
 const GREETING = `${JSON.stringify({ QMP: { version: VERSION, capabilities: ["oob"] } })}\r\n`;
@@ -129,6 +129,10 @@ function openFiles(argv: Argv): void {
   }
 }
 
+function maxCpusOf(argv: Argv): number {
+  return Number(/maxcpus=(\d+)/.exec(argv.all("-smp").join())?.[1] ?? 1);
+}
+
 class Machine {
   readonly #control: Control;
   readonly #guest: FakeGuest;
@@ -136,9 +140,13 @@ class Machine {
   #runs = Promise.withResolvers<void>();
   #status: string;
   #migrated = "none";
+  readonly #maxCpus: number;
+  /** Their sizes in MiB, by id. */
+  readonly #backends = new Map<string, number>();
 
-  constructor(control: Control, incoming: boolean) {
+  constructor(control: Control, incoming: boolean, maxCpus: number) {
     this.#control = control;
+    this.#maxCpus = maxCpus;
     this.#guest = new FakeGuest(control.script);
     this.#status = incoming ? "inmigrate" : "running";
     const greet = (peer: FakePeer) => void this.#control.reach("greeting").then(() => peer.send(GREETING));
@@ -214,9 +222,50 @@ class Machine {
     socket.end(SAVED_STATE, () => (this.#migrated = "completed"));
   }
 
+  /** QEMU lists places from the last to the first. */
+  #cpuPlaces() {
+    const { cpus } = this.#guest.helper.resources;
+    const places = Array.from({ length: this.#maxCpus }, (_, core) => ({
+      type: "fake-x86_64-cpu",
+      "vcpus-count": 1,
+      props: { "socket-id": 0, "core-id": core, "thread-id": 0 },
+      ...(core < cpus ? { "qom-path": `/machine/cpu${core}` } : {}),
+    }));
+    return places.toReversed();
+  }
+
+  async #addDevice(args: FakeArguments) {
+    const { resources } = this.#guest.helper;
+    if (args.driver === "fake-x86_64-cpu") {
+      await this.#control.reach("add-cpu", args);
+      if (args["core-id"] !== resources.cpus) throw new FakeCommandError("CPU is there already, or out of order");
+      resources.cpus++;
+      return {};
+    }
+    await this.#control.reach("add-module", args);
+    const sizeMiB = this.#backends.get(String(args.memdev));
+    if (args.driver !== "pc-dimm" || sizeMiB === undefined) throw new FakeCommandError("no such device or backend");
+    resources.addedMiB.push(sizeMiB);
+    return {};
+  }
+
   get #commands(): FakeCommands {
     const { helper } = this.#guest;
     return {
+      "query-hotpluggable-cpus": () => this.#cpuPlaces(),
+      device_add: (args) => this.#addDevice(args),
+      "object-add": async (args) => {
+        await this.#control.reach("add-memory", args);
+        if (args["qom-type"] !== "memory-backend-ram") throw new FakeCommandError("not memory of its own");
+        this.#backends.set(String(args.id), Number(args.size) / 2 ** 20);
+        return {};
+      },
+      block_resize: async (args) => {
+        await this.#control.reach("resize-disk", args);
+        if (args["node-name"] !== "disk0") throw new FakeCommandError("no such node");
+        helper.resources.diskBytes = Number(args.size);
+        return {};
+      },
       "query-status": () => ({
         running: this.#status === "running",
         singlestep: false,
@@ -268,6 +317,6 @@ process.on("SIGTERM", () => {
 const argv = new Argv(args);
 await control.reach("start");
 openFiles(argv);
-await new Machine(control, argv.all("-incoming").length > 0).listen(argv);
+await new Machine(control, argv.all("-incoming").length > 0, maxCpusOf(argv)).listen(argv);
 // Now, because a clone is mostly ended by SIGKILL: with it the next one starts in a third of the time.
 flushCompileCache();

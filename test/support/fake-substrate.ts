@@ -15,6 +15,11 @@ export const FAKE_GUEST: GuestProfile = {
   recipe: "mini",
   memoryMiB: 1,
   cpus: 1,
+  growth: {
+    maxCpus: 4,
+    maxMemoryMiB: 1025,
+    disk: { kind: "ext4", mountPoint: "/", device: "vda", maxDiskMiB: 4096 },
+  },
   kernelCommandLine: "console=ttyS0",
   interface: "eth0",
   helper: true,

@@ -23,7 +23,9 @@ export async function liveALife(pool: Pool, say: (line: string) => void): Promis
   const [docked] = await pool.activate(1, KEYED);
   say(`handed ${docked?.id}`);
   await pool.dock("fake", { min: 0 });
-  const [cloned] = await pool.activate(1, { substrate: "fake", hostname: "by-name", network: { fabric: "mcast" } });
+  const resources = { cpus: 2, memoryMiB: 129, diskMiB: 64 };
+  const byName: ActivateSpec = { substrate: "fake", hostname: "by-name", network: { fabric: "mcast" }, resources };
+  const [cloned] = await pool.activate(1, byName);
   say(`handed ${cloned?.id}`);
   await pool.activate(1, { substrate: "fake", run: { argv: ["false"] } }).catch(() => {});
   await docked?.park();

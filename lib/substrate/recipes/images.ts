@@ -31,7 +31,8 @@ export async function ext4Image(
   const options = { timeoutMs: TOOL_TIMEOUT_MS, signal };
   const raw = `${qcow2}.raw`;
   // Without a journal: a clone's disk never outlives a crash of its clone.
-  const features = ["-O", "^has_journal", "-E", "root_owner=0:0,lazy_itable_init=0"];
+  // Blocks of 4 KiB also on a small disk: it then consists of fewer groups, and is grown in less time.
+  const features = ["-O", "^has_journal", "-b", "4096", "-E", "root_owner=0:0,lazy_itable_init=0"];
   const argv = ["mke2fs", "-q", "-t", "ext4", ...features, "-d", root, raw, `${sizeMiB}M`] as const;
   if (fakeroot === undefined) await runTool(argv, options);
   else await fakeroot.run(argv, options);

@@ -5,7 +5,7 @@ import { type RecipePaths, runTool } from "../../host/index.ts";
 import type { GuestProfile, Recipe, RecipeContext } from "../recipe.ts";
 import { DebianPackages } from "./debian-packages.ts";
 import { GuestRoot, LOADER, sharedLibraries } from "./guest-root.ts";
-import { compileHelper, guestFile } from "./helper-binary.ts";
+import { compileHelper, guestFile, HELPER_FILES } from "./helper-binary.ts";
 import { ext4Image, initramfs } from "./images.ts";
 import { modulesInLoadOrder } from "./kernel-modules.ts";
 
@@ -13,11 +13,11 @@ const KERNEL_METAPACKAGE = "linux-image-cloud-amd64";
 const PACKAGES = ["busybox-static", "dropbear-bin", "qemu-guest-agent"];
 const PROGRAMS = ["usr/sbin/qemu-ga", "usr/sbin/dropbear", "usr/bin/dropbearkey", "usr/bin/dbclient"];
 const MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "virtio_net"];
-const GUEST_FILES = ["helper/helper.c", "initramfs/init", "mini/inittab", "mini/boot"];
+const GUEST_FILES = [...HELPER_FILES, "initramfs/init", "mini/inittab", "mini/boot"];
 const HOST_KEY = "/etc/dropbear/dropbear_ed25519_host_key";
 const DISK_SIZE_MIB = 256;
 /** Counts up when this file changes what it makes. */
-const RECIPE_REVISION = 2;
+const RECIPE_REVISION = 3;
 
 const KERNEL_COMMAND_LINE = [
   "console=ttyS0",
@@ -38,6 +38,13 @@ const GUEST: GuestProfile = {
   recipe: "mini",
   memoryMiB: 96,
   cpus: 1,
+  growth: {
+    maxCpus: 8,
+    // 32 blocks of 128 MiB more than it is frozen with.
+    maxMemoryMiB: 4192,
+    timerHz: 250,
+    disk: { kind: "ext4", mountPoint: "/", device: "vda", maxDiskMiB: 65_536 },
+  },
   kernelCommandLine: KERNEL_COMMAND_LINE,
   interface: "eth0",
   helper: true,

@@ -4,7 +4,7 @@ import { type RecipePaths, runTool } from "../../../host/index.ts";
 import type { RecipeContext } from "../../recipe.ts";
 import { DebianPackages } from "../debian-packages.ts";
 import { GuestRoot } from "../guest-root.ts";
-import { compileHelper, guestFile } from "../helper-binary.ts";
+import { compileHelper, guestFile, HELPER_FILES } from "../helper-binary.ts";
 import { ext4Image, Fakeroot, initramfs } from "../images.ts";
 import { modulesInLoadOrder } from "../kernel-modules.ts";
 import { aptSources, aptTransport } from "./apt-sources.ts";
@@ -50,7 +50,7 @@ const MEMORY_FOLDERS = "etc 755\nroot/.ssh 700\nvar/lib/systemd 755\n";
 /** For hardware that no clone has, and that udev would load drivers for. */
 const NO_MODULES = ["ata_generic", "ata_piix", "evdev", "kvm_amd", "kvm_intel", "psmouse", "serio_raw"];
 const JOURNAL = "[Journal]\nStorage=volatile\nRuntimeMaxUse=2M\n";
-const FILES = ["debian/helper.service", "debian/network.service", "initramfs/init", "helper/helper.c"];
+const FILES = ["debian/helper.service", "debian/network.service", "initramfs/init", ...HELPER_FILES];
 
 /** All of this machine's own that goes into a base. */
 export const BASE_FILES: readonly string[] = FILES;

@@ -1,6 +1,13 @@
 import type { GuestProfile } from "../../recipe.ts";
 import type { DebianDocument } from "./document.ts";
 
+/** How far a clone can grow when it is claimed. Memory by 32 blocks of 128 MiB. */
+const GROWTH_CPUS = 8;
+const GROWTH_MEMORY_MIB = 4096;
+const GROWTH_DISK_MIB = 65_536;
+/** CONFIG_HZ of Debian's kernels. */
+const KERNEL_TIMER_HZ = 250;
+
 const KERNEL_ARGUMENTS = [
   "console=ttyS0",
   "quiet",
@@ -35,6 +42,12 @@ export function debianGuest(document: DebianDocument): GuestProfile {
     recipe: "debian",
     memoryMiB,
     cpus,
+    growth: {
+      maxCpus: Math.max(cpus, GROWTH_CPUS),
+      maxMemoryMiB: memoryMiB + GROWTH_MEMORY_MIB,
+      timerHz: KERNEL_TIMER_HZ,
+      disk: { kind: "ext4", mountPoint: "/", device: "vda", maxDiskMiB: Math.max(document.diskMiB, GROWTH_DISK_MIB) },
+    },
     kernelCommandLine: [...KERNEL_ARGUMENTS, ...tracing, ...document.kernelArguments].join(" "),
     interface: "eth0",
     helper: true,

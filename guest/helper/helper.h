@@ -1,0 +1,29 @@
+/* What the parts of substrate-helper share: reading a request's values, writing its answer, and the operations. */
+#ifndef SUBSTRATE_HELPER_H
+#define SUBSTRATE_HELPER_H
+
+#include <stddef.h>
+
+/* The answer under way. What does not fit is cut off. */
+void say_char(char c);
+void say(const char *text);
+void say_number(unsigned long long value);
+void say_hex(const unsigned char *bytes, size_t length);
+void say_result(const char *operation, const char *thing);
+
+long long number(char **text, int base);
+int hex_bytes(const char *text, unsigned char *bytes, size_t length, char separator);
+char *field(char **rest);
+
+/* Each operation takes its value, says its result and returns 0, or sets errno and returns -1. */
+int op_mac(char *value);
+int op_ipv4(char *value);
+int op_ipv6(char *value);
+int op_cpus(char *value);
+int op_memory(char *value);
+int op_disk(char *value);
+int op_http(char *value);
+
+void open_network(void);
+
+#endif

@@ -1,0 +1,195 @@
+/*
+ * Processors, memory and disk that were plugged in or enlarged while the guest was paused: made usable, and counted.
+ *
+ * The kernel takes notice of each by work of its own, after the guest runs again. The helper comes before that work (see
+ * come_first), so that it must sleep between two looks.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/statfs.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+#include "helper.h"
+
+#define WAIT_MS 5000
+#define LOOK_MS 4
+/* Looking through all memory blocks takes as long as some of the kernel's own work that is waited for. */
+#define BLOCKS_LOOK_MS 50
+/* include/uapi/linux/ext4.h, which distributions do not install */
+#define EXT4_IOC_RESIZE_FS _IOW('f', 16, unsigned long long)
+
+#define CPUS "/sys/devices/system/cpu/"
+#define EXPEDITED "/sys/kernel/rcu_expedited"
+#define BLOCKS "/sys/devices/system/memory/"
+
+static long long now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/* The beginning of a file in sysfs, without its newline; empty when it cannot be read. */
+static const char *read_line(const char *path) {
+    static char line[128];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
+    if (fd >= 0) close(fd);
+    line[n > 0 ? n : 0] = 0;
+    line[strcspn(line, "\n")] = 0;
+    return line;
+}
+
+static int write_line(const char *path, const char *text) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    ssize_t n = write(fd, text, strlen(text));
+    close(fd);
+    return n < 0 ? -1 : 0;
+}
+
+/* "0-3,5" are five. */
+static long long count_list(const char *list) {
+    char *at = (char *)list;
+    long long count = 0;
+    while (*at) {
+        long long first = number(&at, 10), last = first;
+        if (*at == '-') at++, last = number(&at, 10);
+        if (first < 0 || last < first) return -1;
+        count += last - first + 1;
+        if (*at == ',') at++;
+    }
+    return count;
+}
+
+/* Every number in a folder's names of the form PREFIXn, in whatever order. Returns how often `visit` succeeded. */
+static int each_numbered(const char *folder, const char *prefix, int (*visit)(const char *name)) {
+    int count = 0;
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        const char *digits = entry->d_name + strlen(prefix);
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) || *digits < '0' || *digits > '9') continue;
+        count += visit(entry->d_name) == 0;
+    }
+    if (dir) closedir(dir);
+    return count;
+}
+
+static char *path_of(const char *folder, const char *name, const char *file) {
+    static char path[320];
+    strcpy(path, folder);
+    strcat(path, name);
+    return strcat(path, file);
+}
+
+/* One processor that is present: switched on, unless it is. Those that are on already have it at "1", the first has no such file. */
+static int switch_on_cpu(const char *name) {
+    const char *path = path_of(CPUS, name, "/online");
+    return *read_line(path) == '0' ? write_line(path, "1") : -1;
+}
+
+/*
+ * cpus=COUNT, or cpus= to read it only. Each new processor makes the kernel rebuild its scheduling domains, and wait for an
+ * RCU grace period; it takes 60 ms for one unless it is told to hurry.
+ */
+int op_cpus(char *value) {
+    long long wanted = *value ? number(&value, 10) : 0, online;
+    if (wanted < 0 || *value) return errno = EINVAL, -1;
+    int hurries = wanted > 0 && *read_line(EXPEDITED) == '0' && !write_line(EXPEDITED, "1");
+    for (long long end = now_ms() + WAIT_MS;;) {
+        online = count_list(read_line(CPUS "online"));
+        if (online >= wanted || now_ms() >= end) break;
+        if (online < count_list(read_line(CPUS "present")) && each_numbered(CPUS, "cpu", switch_on_cpu) > 0) continue;
+        poll(NULL, 0, LOOK_MS);
+    }
+    if (hurries) write_line(EXPEDITED, "0");
+    say_result("cpus", NULL);
+    say_number(online < 0 ? 0 : (unsigned long long)online);
+    return 0;
+}
+
+/* One memory block: switched on, unless it is. A kernel that does so by itself (memhp_default_state) is waited for. */
+static int switch_on_block(const char *name) {
+    const char *path = path_of(BLOCKS, name, "/state");
+    const char *state = read_line(path);
+    if (!strcmp(state, "offline") && !write_line(path, "online")) state = read_line(path);
+    return strcmp(state, "online");
+}
+
+/* memory=KIB, or memory= to read it only: what the blocks that are on hold, and what of it programs can have */
+int op_memory(char *value) {
+    struct sysinfo info;
+    char *size;
+    long long wanted = *value ? number(&value, 10) : 0, kib, block_kib;
+    unsigned long seen;
+    if (wanted < 0 || *value) return errno = EINVAL, -1;
+    for (long long end = now_ms() + WAIT_MS;;) {
+        if (sysinfo(&info)) return -1;
+        seen = info.totalram;
+        block_kib = (long long)(strtoull(read_line(BLOCKS "block_size_bytes"), &size, 16) / 1024);
+        kib = block_kib * each_numbered(BLOCKS, "memory", switch_on_block);
+        if (kib >= wanted || now_ms() >= end) break;
+        for (long long next = now_ms() + BLOCKS_LOOK_MS; now_ms() < next && info.totalram == seen;) {
+            poll(NULL, 0, LOOK_MS);
+            if (sysinfo(&info)) return -1;
+        }
+    }
+    if (sysinfo(&info)) return -1;
+    say_result("memory", NULL);
+    say_number((unsigned long long)kib);
+    say_char(',');
+    say_number((unsigned long long)info.totalram * info.mem_unit / 1024);
+    return 0;
+}
+
+/* The bytes of a disk or partition. The kernel counts sectors of 512 bytes, whatever the disk does. */
+static long long device_bytes(const char *device) {
+    char *sectors = (char *)read_line(path_of("/sys/class/block/", device, "/size"));
+    long long count = number(&sectors, 10);
+    return count < 0 ? -1 : count * 512;
+}
+
+/* Lets the ext4 that is mounted at a path have all of a device of `bytes`. */
+static int grow_ext4(const char *mount_point, long long bytes) {
+    struct statfs now;
+    int fd = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    int failed = fstatfs(fd, &now);
+    if (!failed) {
+        unsigned long long blocks = (unsigned long long)bytes / (unsigned long long)now.f_bsize;
+        failed = ioctl(fd, EXT4_IOC_RESIZE_FS, &blocks);
+    }
+    int failure = errno;
+    close(fd);
+    return failed ? (errno = failure, -1) : 0;
+}
+
+/*
+ * disk=DEVICE,MOUNTPOINT,BYTES: waits until the device has as many bytes, and lets the ext4 on it have them all. Without
+ * BYTES it only reads. The answer has the device's bytes, and those of the file system that are not its own tables.
+ */
+int op_disk(char *value) {
+    struct statfs now;
+    char *device = field(&value), *mount_point = field(&value);
+    long long wanted = value ? number(&value, 10) : 0, bytes;
+    int is_name = *device && strlen(device) < 32 && !strchr(device, '/');
+    if (!is_name || *mount_point != '/' || wanted < 0 || (value && *value)) return errno = EINVAL, -1;
+    for (long long end = now_ms() + WAIT_MS;;) {
+        bytes = device_bytes(device);
+        if (bytes < 0) return errno = ENODEV, -1;
+        if (bytes >= wanted || now_ms() >= end) break;
+        poll(NULL, 0, LOOK_MS);
+    }
+    if (wanted && bytes >= wanted && grow_ext4(mount_point, bytes)) return -1;
+    if (statfs(mount_point, &now)) return -1;
+    say_result("disk", device);
+    say_number((unsigned long long)bytes);
+    say_char(',');
+    say_number((unsigned long long)now.f_blocks * (unsigned long long)now.f_bsize);
+    return 0;
+}

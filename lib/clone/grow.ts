@@ -1,0 +1,103 @@
+import { KIB, MIB, VmSubstrateError } from "../core/index.ts";
+import { type Monitor, plugCpus, plugMemory, resizeDisk } from "../host/index.ts";
+import type { HelperAnswer, HelperChannel, HelperOperation } from "../netcfg/index.ts";
+import type { Manifest } from "../substrate/index.ts";
+import { addedMemoryMiB, type Growth, MEMORY_BLOCK_MIB } from "./resources.ts";
+
+/** The helper itself waits 5 s for each of the three. */
+const RESIZE_TIMEOUT_MS = 20_000;
+/** The least part of a disk that must be a file system's own space; the rest are its tables. */
+const USABLE_PART = 0.9;
+/** How much of an answer an error shows. */
+const SHOWN_CHARS = 100;
+
+/**
+ * Adds to a paused clone what it is to have; its guest takes notice when it runs.
+ * @throws VmSubstrateError QMP_*, QEMU_UNSUPPORTED, ABORTED
+ */
+export async function addResources(qmp: Pick<Monitor, "execute">, growth: Growth, signal: AbortSignal): Promise<void> {
+  await plugCpus(qmp, growth.addedCpus, signal);
+  await plugMemory(qmp, growth.modulesMiB, signal);
+  if (growth.diskBytes !== undefined) await resizeDisk(qmp, growth.diskBytes, signal);
+}
+
+/**
+ * Has a running guest switch on what was added, grow its root file system, and say what it has: nothing is handed out that
+ * is smaller than it was asked to be.
+ *
+ * @throws VmSubstrateError RESOURCES_UNVERIFIED, GUEST_HELPER_FAILED, TIMEOUT, ABORTED
+ */
+export async function takeUpResources(
+  helper: HelperChannel,
+  growth: Growth,
+  guest: Manifest["guest"],
+  signal: AbortSignal,
+): Promise<void> {
+  const questions = [cpusQuestion(growth), memoryQuestion(growth, guest), diskQuestion(growth, guest)];
+  const asked = questions.filter((question) => question !== undefined);
+  const answers = await helper.request(
+    asked.map(({ operation }) => operation),
+    { timeoutMs: RESIZE_TIMEOUT_MS, signal },
+  );
+  for (const [i, { operation, expected, isRight }] of asked.entries()) {
+    const answer = answers[i] ?? "";
+    if (!isRight(answer)) throw unverified(operation.name, expected, answer);
+  }
+}
+
+/** An operation, and what its answer must be. */
+interface Question {
+  readonly operation: HelperOperation;
+  readonly expected: string;
+  readonly isRight: (answer: HelperAnswer[number]) => boolean;
+}
+
+function cpusQuestion({ addedCpus, resources }: Growth): Question | undefined {
+  if (addedCpus === 0) return undefined;
+  const expected = String(resources.cpus);
+  return { operation: { name: "cpus", value: expected }, expected, isRight: (answer) => answer === expected };
+}
+
+/** The last block of what was frozen may be a part of one; it counts as a whole one in the guest. */
+function memoryQuestion(growth: Growth, guest: Manifest["guest"]): Question | undefined {
+  const addedKib = (addedMemoryMiB(growth) * MIB) / KIB;
+  if (addedKib === 0) return undefined;
+  const frozenKib = (Math.ceil(guest.memoryMiB / MEMORY_BLOCK_MIB) * (MEMORY_BLOCK_MIB * MIB)) / KIB;
+  const blocksKib = frozenKib + addedKib;
+  return {
+    operation: { name: "memory", value: String(blocksKib) },
+    expected: `${blocksKib}, and more than ${addedKib} of it for programs`,
+    isRight: (answer) => {
+      const [blocks, usable] = numbers(answer);
+      return blocks === blocksKib && usable !== undefined && usable > addedKib;
+    },
+  };
+}
+
+function diskQuestion({ diskBytes }: Growth, { growth }: Manifest["guest"]): Question | undefined {
+  const disk = growth?.disk;
+  if (diskBytes === undefined || disk === undefined) return undefined;
+  // A guest whose root is a partition has that grown first, here; what follows is the same.
+  const { device, mountPoint } = disk;
+  return {
+    operation: { name: "disk", value: `${device},${mountPoint},${diskBytes}` },
+    expected: `${device},${diskBytes}, and ${USABLE_PART} of it for files`,
+    isRight: (answer) => {
+      const prefix = `${device},`;
+      const [bytes, usable] = answer.startsWith(prefix) ? numbers(answer.slice(prefix.length)) : [];
+      return bytes === diskBytes && usable !== undefined && usable >= USABLE_PART * diskBytes && usable <= diskBytes;
+    },
+  };
+}
+
+/** The guest's word: two numbers, or nothing. */
+function numbers(answer: string): readonly number[] {
+  const match = /^(\d{1,15}),(\d{1,15})$/.exec(answer);
+  return match === null ? [] : [Number(match[1]), Number(match[2])];
+}
+
+function unverified(resource: string, expected: string, got: string): VmSubstrateError {
+  const shown = got.slice(0, SHOWN_CHARS);
+  const message = `the guest's ${resource}: it has "${shown}", expected ${expected}; the clone was destroyed`;
+  return new VmSubstrateError("RESOURCES_UNVERIFIED", message, { details: { resource, expected, got: shown } });
+}

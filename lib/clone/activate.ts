@@ -29,7 +29,7 @@ export interface ActivateOptions {
   readonly beforePlugIn?: (() => Promise<void>) | undefined;
   readonly provision: Provision;
   readonly labels: Readonly<Record<string, string>>;
-  readonly owner: VmOwner;
+  readonly owner: VmOwner<Vm>;
 }
 
 /**
@@ -58,7 +58,8 @@ export async function activateClone(
   });
   await clone.instance.process.guard("activation", making);
   undo.move();
-  return personalVm(plan, substrate, clone, docked === undefined ? "cloned" : "docked", clock, options, deps);
+  const launched = substrate.instants.length > 0 ? "forked" : "cloned";
+  return personalVm(plan, substrate, clone, docked === undefined ? launched : "docked", clock, options, deps);
 }
 
 export interface PersonalOptions {

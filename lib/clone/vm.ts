@@ -10,7 +10,9 @@ import {
 import { type ExitCause, type ProcessMemory, type ProcessName, processMemory } from "../host/index.ts";
 import { verifyResumed } from "../netcfg/index.ts";
 import { type GuestAgent, guestExec, readGuestFile, writeGuestFile } from "../qmp/index.ts";
+import { abandonCapture } from "../substrate/index.ts";
 import type { Clone } from "./clone.ts";
+import type { ForkOptions } from "./fork-options.ts";
 import type { Timings } from "./phases.ts";
 import { goneError, noSignOfLife, parkedError, silentError } from "./vm-errors.ts";
 import {
@@ -59,9 +61,9 @@ export class Vm implements AsyncDisposable {
   readonly createdAt: Date;
   /** Where the time of its activation went. */
   readonly timings: Timings;
-  readonly #parts: VmParts;
+  readonly #parts: VmParts<Vm>;
   readonly #clone: Clone;
-  readonly #owner: VmOwner;
+  readonly #owner: VmOwner<Vm>;
   readonly #events = new Events<VmEvents>();
   #state: Exclude<VmState, "unresponsive">;
   #responsive = true;
@@ -70,7 +72,7 @@ export class Vm implements AsyncDisposable {
   #gone: Promise<void> | undefined;
 
   /** @internal */
-  constructor(parts: VmParts) {
+  constructor(parts: VmParts<Vm>) {
     this.id = parts.id;
     this.hostname = parts.identity.hostname;
     this.address = parts.identity.address;
@@ -226,12 +228,13 @@ export class Vm implements AsyncDisposable {
   async settle(timeoutMs: number): Promise<void> {
     const { qmp } = this.#clone.instance;
     try {
+      const wasForked = await abandonCapture(this.#clone.instance, timeoutMs);
       const { running } = await qmp.execute("query-status", {}, { timeoutMs });
       if (this.#state === "parked" && running) await qmp.execute("stop", {}, { timeoutMs });
       if (this.#state === "running" && !running) {
         await qmp.execute("cont", {}, { timeoutMs });
-        await this.#mendClock();
       }
+      if (this.#state === "running" && (!running || wasForked)) await this.#mendClock();
     } catch (cause) {
       if (this.#isGone) return;
       this.#setUnresponsive(silentError(this, "taking over", "it", cause));
@@ -246,6 +249,30 @@ export class Vm implements AsyncDisposable {
     validate(lifetimeSchema, ms, "extend");
     this.#requireAlive("extend");
     return (await this.#owner.extend(ms)).at;
+  }
+
+  /**
+   * Makes `count` further VMs out of this one as it is now: memory, programs and disk of one instant, each with an identity of
+   * its own, all or none. This one stands still for a moment, and goes on as who it was.
+   *
+   * @throws VmSubstrateError VM_GONE, VM_PARKED, INVALID_ARGUMENT, FORK_REFUSED, FORK_FAILED, and as `Pool.activate`
+   */
+  fork(count: number, options: ForkOptions = {}): Promise<Vm[]> {
+    return this.#owner.fork(this, count, options);
+  }
+
+  /** Works with what the VM is made of while nobody parks it, then sees that it is who it was. @internal */
+  whileRunning<T>(what: string, work: (clone: Clone) => Promise<T>): Promise<T> {
+    return this.#inTurn(what, async () => {
+      if (this.#state === "parked") throw parkedError(this, what);
+      try {
+        const result = await this.#clone.instance.process.guard(what, work(this.#clone));
+        await this.#mendClock();
+        return result;
+      } catch (error) {
+        throw this.#isGone || isVmSubstrateError(error, "QEMU_EXITED") ? goneError(this, what, error) : error;
+      }
+    });
   }
 
   /** Ends the VM and gives back all it held. Idempotent; resolves when nothing of it is left. */
@@ -324,14 +351,14 @@ export class Vm implements AsyncDisposable {
     return this.#gone;
   }
 
-  async #inTurn(what: string, work: () => Promise<void>): Promise<void> {
+  async #inTurn<T>(what: string, work: () => Promise<T>): Promise<T> {
     this.#requireAlive(what);
     const working = this.#last.then(() => {
       this.#requireAlive(what);
       return work();
     });
     this.#last = working.catch(() => {});
-    await working;
+    return working;
   }
 
   async #monitor(what: string, command: "stop" | "cont"): Promise<void> {

@@ -1,0 +1,217 @@
+import { once } from "node:events";
+import { chmod, type FileHandle, open, rm } from "node:fs/promises";
+import { createServer, type Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { KIB, MIB, VmSubstrateError } from "../core/index.ts";
+import { type QemuInstance, RAM_BLOCK } from "../host/index.ts";
+import { MigrationStream } from "./migration-stream.ts";
+import { writeAll } from "./sparse-file.ts";
+
+const CAPTURE_POLL_MS = 1;
+/** QEMU stops the guest when what is left takes no longer than this. */
+const PRECOPY_DOWNTIME_MS = 20;
+/** A guest that writes faster than its memory is read is stopped after this. */
+const PRECOPY_MS = 3000;
+/** After an attempt that failed the guest has to run again, whatever its signal says. */
+const UNDO_TIMEOUT_MS = 5000;
+const PAGE_BYTES = 4 * KIB;
+/** Neighbouring pages are written together. */
+const RUN_BYTES = MIB;
+const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
+const SWITCH_OFF = [{ capability: "pause-before-switchover", state: false }];
+
+export interface CaptureFiles {
+  /** New, sparse: the guest's memory. On the shared-memory file system. */
+  readonly ram: string;
+  /** New: the device state, for a VM that maps `ram`. */
+  readonly state: string;
+}
+
+export interface Captured {
+  /** How long the guest stood still, milliseconds; at most a poll more than it really did. */
+  readonly pauseMs: number;
+  /** Bytes of memory that were written, pages that were sent again included. */
+  readonly writtenBytes: number;
+}
+
+/**
+ * Takes memory and device state of a running guest at one instant. Memory is read while the guest runs, by QEMU's precopy; the
+ * guest stands still only for what it wrote last and for the device state, then goes on.
+ *
+ * @param atInstant what else belongs to the instant: done while the guest stands still
+ * @throws VmSubstrateError FORK_FAILED, QMP_*, ABORTED; the guest runs again
+ */
+export async function captureRunning(
+  instance: QemuInstance,
+  files: CaptureFiles,
+  atInstant: () => Promise<void>,
+  signal: AbortSignal,
+): Promise<Captured> {
+  const { qmp, paths } = instance;
+  await using stack = new AsyncDisposableStack();
+  const server = createServer({ pauseOnConnect: true });
+  stack.defer(async () => {
+    server.close();
+    await rm(paths.migration, { force: true });
+  });
+  const connecting = once(server, "connection", { signal }).then(([socket]) => socket as Socket);
+  connecting.catch(() => {});
+  await rm(paths.migration, { force: true });
+  server.listen(paths.migration);
+  await once(server, "listening");
+  await chmod(paths.migration, 0o600);
+
+  const broken = new AbortController();
+  const within = AbortSignal.any([signal, broken.signal]);
+  const receiving = connecting.then((socket) => receive(socket, files, signal));
+  // Nobody reads on: QEMU would wait for ever.
+  receiving.catch((error: unknown) => broken.abort(error));
+  const capabilities = [
+    { capability: "x-ignore-shared", state: true },
+    { capability: "pause-before-switchover", state: true },
+  ];
+  try {
+    await qmp.execute("migrate-set-capabilities", { capabilities }, { signal: within });
+    const parameters = { "max-bandwidth": 0, "downtime-limit": PRECOPY_DOWNTIME_MS };
+    await qmp.execute("migrate-set-parameters", parameters, { signal: within });
+    await qmp.execute("migrate", { uri: `unix:${paths.migration}` }, { signal: within });
+    const pausedAt = await awaitPause(instance, within);
+    await atInstant();
+    await qmp.execute("migrate-continue", { state: "pre-switchover" }, { signal: within });
+    await awaitStatus(instance, "completed", within);
+    await qmp.execute("cont", {}, { signal: within });
+    const pauseMs = performance.now() - pausedAt;
+    await qmp.execute("migrate-set-capabilities", { capabilities: SWITCH_OFF }, { signal: within });
+    return { pauseMs, writtenBytes: await receiving };
+  } catch (error) {
+    await goOn(instance);
+    await (await connecting.catch(() => undefined))?.destroy();
+    await receiving.catch(() => {});
+    if (signal.aborted) throw signal.reason;
+    throw broken.signal.aborted ? broken.signal.reason : error;
+  }
+}
+
+/**
+ * Ends an attempt that somebody gave up, if there is one, and lets the guest run. Never throws: a QEMU that does not answer
+ * is noticed by others.
+ */
+async function goOn(instance: QemuInstance): Promise<void> {
+  try {
+    await abandonCapture(instance, UNDO_TIMEOUT_MS);
+    await instance.qmp.execute(
+      "migrate-set-capabilities",
+      { capabilities: SWITCH_OFF },
+      { timeoutMs: UNDO_TIMEOUT_MS },
+    );
+    await instance.qmp.execute("cont", {}, { timeoutMs: UNDO_TIMEOUT_MS });
+  } catch {}
+}
+
+/**
+ * Ends what an earlier owner has begun, if it did: nobody reads that stream any more.
+ * @returns whether there was something @throws VmSubstrateError QMP_*, ABORTED
+ */
+export async function abandonCapture({ qmp }: Pick<QemuInstance, "qmp">, timeoutMs: number): Promise<boolean> {
+  const within = { timeoutMs, signal: AbortSignal.timeout(timeoutMs) };
+  for (let isFirst = true; ; isFirst = false) {
+    const { status = "none" } = await qmp.execute("query-migrate", {}, within);
+    if (["none", "cancelled", "failed", "completed"].includes(status)) return !isFirst;
+    if (isFirst) await qmp.execute("migrate_cancel", {}, within);
+    await delay(CAPTURE_POLL_MS, undefined, { signal: within.signal });
+  }
+}
+
+/** @returns `performance.now()` of when the guest may have been stopped at the earliest */
+async function awaitPause(instance: QemuInstance, signal: AbortSignal): Promise<number> {
+  const startedAt = performance.now();
+  let stoppedAt: number | undefined;
+  for (let before = startedAt; ; ) {
+    const now = performance.now();
+    if (await isAt(instance, "pre-switchover", signal)) return stoppedAt ?? before;
+    before = now;
+    if (stoppedAt === undefined && now - startedAt > PRECOPY_MS) {
+      stoppedAt = now;
+      await instance.qmp.execute("stop", {}, { signal });
+    }
+    await delay(CAPTURE_POLL_MS, undefined, { signal });
+  }
+}
+
+async function awaitStatus(instance: QemuInstance, wanted: "completed", signal: AbortSignal): Promise<void> {
+  while (!(await isAt(instance, wanted, signal))) await delay(CAPTURE_POLL_MS, undefined, { signal });
+}
+
+async function isAt(
+  { qmp }: QemuInstance,
+  wanted: "pre-switchover" | "completed",
+  signal: AbortSignal,
+): Promise<boolean> {
+  const info = await qmp.execute("query-migrate", {}, { signal });
+  if (info.status === wanted) return true;
+  if (info.status === "failed" || info.status === "cancelled" || info.status === "completed") {
+    const message = `QEMU could not save its memory: ${info["error-desc"] ?? info.status}`;
+    throw new VmSubstrateError("FORK_FAILED", message);
+  }
+  return false;
+}
+
+/** @returns bytes of memory that were written */
+async function receive(socket: Socket, files: CaptureFiles, signal: AbortSignal): Promise<number> {
+  await using ram = await open(files.ram, "wx", 0o600);
+  await using state = await open(files.state, "wx", 0o600);
+  const pages = new PageWriter(ram);
+  let rest: Buffer[] = [];
+  const stream = new MigrationStream(RAM_BLOCK, {
+    page: (address, bytes) => pages.put(address, bytes),
+    rest: (bytes) => rest.push(Buffer.from(bytes)),
+  });
+  const destroy = () => socket.destroy();
+  signal.addEventListener("abort", destroy, { once: true });
+  try {
+    for await (const chunk of socket as AsyncIterable<Buffer>) {
+      stream.push(chunk);
+      await pages.flush();
+      if (rest.length > 0) await state.writeFile(Buffer.concat(rest));
+      rest = [];
+    }
+  } finally {
+    signal.removeEventListener("abort", destroy);
+    socket.destroy();
+  }
+  await ram.truncate(stream.end());
+  return pages.writtenBytes;
+}
+
+/** Writes pages where they belong. A page that was never anything but zero stays a hole. */
+class PageWriter {
+  writtenBytes = 0;
+  readonly #file: FileHandle;
+  readonly #isWritten = new Set<number>();
+  #runs: { readonly at: number; bytes: Buffer; length: number }[] = [];
+
+  constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  put(address: number, bytes: Buffer | undefined): void {
+    if (bytes === undefined && !this.#isWritten.has(address)) return;
+    this.#isWritten.add(address);
+    let run = this.#runs.at(-1);
+    if (run === undefined || run.at + run.length !== address || run.length === run.bytes.length) {
+      run = { at: address, bytes: Buffer.allocUnsafe(RUN_BYTES), length: 0 };
+      this.#runs.push(run);
+    }
+    run.length += (bytes ?? ZERO_PAGE).copy(run.bytes, run.length);
+  }
+
+  /** In the order in which they came: a page that was sent again is the later one. */
+  async flush(): Promise<void> {
+    const runs = this.#runs;
+    this.#runs = [];
+    for (const { at, bytes, length } of runs) {
+      await writeAll(this.#file, bytes.subarray(0, length), at);
+      this.writtenBytes += length;
+    }
+  }
+}

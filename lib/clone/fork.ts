@@ -13,6 +13,8 @@ export interface InstantOptions {
   readonly id: string;
   /** Names the instant's files. */
   readonly instant: string;
+  /** Whether its memory may be read while it runs. */
+  readonly isLive: boolean;
   /** Of its disk. */
   readonly sizeBytes: number;
   readonly paths: Paths;
@@ -33,7 +35,7 @@ export interface InstantState {
  */
 export async function takeInstant(
   { instance }: Clone,
-  { id, instant, sizeBytes, paths, failpoint, signal }: InstantOptions,
+  { id, instant, isLive, sizeBytes, paths, failpoint, signal }: InstantOptions,
   state: InstantState,
 ): Promise<Captured> {
   const files = paths.instant(instant);
@@ -53,7 +55,7 @@ export async function takeInstant(
     await split.split(either);
     failpoint("fork.split");
   };
-  const captured = await captureRunning(instance, { ram, state: files.state }, atInstant, either);
+  const captured = await captureRunning(instance, { ram, state: files.state }, { isLive, atInstant, signal: either });
   failpoint("fork.captured");
   for (const file of [ram, files.state]) await chmod(file, process.getuid?.() === 0 ? 0o400 : 0o600);
   clearTimeout(timer);

@@ -118,7 +118,14 @@ export class Forks {
       await ledger.update(source.id, { instants }); // before its disk depends on it
       failpoint("fork.intended");
       const state: InstantState = { isSplit: false };
-      const options = { id: source.id, instant, sizeBytes: manifest.diskSizeBytes, ...this.#deps, signal: call.signal };
+      const options = {
+        ...this.#deps,
+        id: source.id,
+        instant,
+        isLive: manifest.accelerator === "kvm",
+        sizeBytes: manifest.diskSizeBytes,
+        signal: call.signal,
+      };
       const { pauseMs, writtenBytes } = await source
         .whileRunning("fork", (clone) => takeInstant(clone, options, state))
         .catch(async (error: unknown) => {

@@ -2,12 +2,12 @@ import { once } from "node:events";
 import { chmod, type FileHandle, open, rm } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { KIB, MIB, VmSubstrateError } from "../core/index.ts";
+import { KIB, VmSubstrateError } from "../core/index.ts";
 import { type QemuInstance, RAM_BLOCK } from "../host/index.ts";
 import { MigrationStream } from "./migration-stream.ts";
 import { writeAll } from "./sparse-file.ts";
 
-const CAPTURE_POLL_MS = 1;
+const CAPTURE_POLL_MS = 2;
 /** QEMU stops the guest when what is left takes no longer than this. */
 const PRECOPY_DOWNTIME_MS = 20;
 /** A guest that writes faster than its memory is read is stopped after this. */
@@ -16,7 +16,7 @@ const PRECOPY_MS = 3000;
 const UNDO_TIMEOUT_MS = 5000;
 const PAGE_BYTES = 4 * KIB;
 /** Neighbouring pages are written together. */
-const RUN_BYTES = MIB;
+const RUN_BYTES = 256 * KIB;
 const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 const SWITCH_OFF = [{ capability: "pause-before-switchover", state: false }];
 
@@ -34,18 +34,26 @@ export interface Captured {
   readonly writtenBytes: number;
 }
 
+export interface CaptureOptions {
+  /**
+   * Reads memory while the guest runs (QEMU's precopy), and stops it only for what it wrote last. Not for TCG: there QEMU 7.2 misses
+   * writes, a few pages in one capture of four of a guest that writes a lot (docs/adr/0018-fork.md).
+   */
+  readonly isLive: boolean;
+  /** What else belongs to the instant: done while the guest stands still. */
+  readonly atInstant: () => Promise<void>;
+  readonly signal: AbortSignal;
+}
+
 /**
- * Takes memory and device state of a running guest at one instant. Memory is read while the guest runs, by QEMU's precopy; the
- * guest stands still only for what it wrote last and for the device state, then goes on.
+ * Takes memory and device state of a running guest at one instant; then the guest goes on.
  *
- * @param atInstant what else belongs to the instant: done while the guest stands still
  * @throws VmSubstrateError FORK_FAILED, QMP_*, ABORTED; the guest runs again
  */
 export async function captureRunning(
   instance: QemuInstance,
   files: CaptureFiles,
-  atInstant: () => Promise<void>,
-  signal: AbortSignal,
+  { isLive, atInstant, signal }: CaptureOptions,
 ): Promise<Captured> {
   const { qmp, paths } = instance;
   await using stack = new AsyncDisposableStack();
@@ -74,8 +82,11 @@ export async function captureRunning(
     await qmp.execute("migrate-set-capabilities", { capabilities }, { signal: within });
     const parameters = { "max-bandwidth": 0, "downtime-limit": PRECOPY_DOWNTIME_MS };
     await qmp.execute("migrate-set-parameters", parameters, { signal: within });
+    const startedAt = performance.now();
+    if (!isLive) await qmp.execute("stop", {}, { signal: within });
     await qmp.execute("migrate", { uri: `unix:${paths.migration}` }, { signal: within });
-    const pausedAt = await awaitPause(instance, within);
+    const stoppedAt = await awaitPause(instance, within);
+    const pausedAt = isLive ? stoppedAt : startedAt;
     await atInstant();
     await qmp.execute("migrate-continue", { state: "pre-switchover" }, { signal: within });
     await awaitStatus(instance, "completed", within);
@@ -171,7 +182,7 @@ async function receive(socket: Socket, files: CaptureFiles, signal: AbortSignal)
   try {
     for await (const chunk of socket as AsyncIterable<Buffer>) {
       stream.push(chunk);
-      await pages.flush();
+      await pages.flush("complete");
       if (rest.length > 0) await state.writeFile(Buffer.concat(rest));
       rest = [];
     }
@@ -179,7 +190,9 @@ async function receive(socket: Socket, files: CaptureFiles, signal: AbortSignal)
     signal.removeEventListener("abort", destroy);
     socket.destroy();
   }
-  await ram.truncate(stream.end());
+  const sizeBytes = stream.end();
+  await pages.flush("all");
+  await ram.truncate(sizeBytes);
   return pages.writtenBytes;
 }
 
@@ -188,7 +201,9 @@ class PageWriter {
   writtenBytes = 0;
   readonly #file: FileHandle;
   readonly #isWritten = new Set<number>();
-  #runs: { readonly at: number; bytes: Buffer; length: number }[] = [];
+  #runs: Run[] = [];
+  /** Buffers that were written, to be filled again. */
+  readonly #spare: Buffer[] = [];
 
   constructor(file: FileHandle) {
     this.#file = file;
@@ -199,19 +214,26 @@ class PageWriter {
     this.#isWritten.add(address);
     let run = this.#runs.at(-1);
     if (run === undefined || run.at + run.length !== address || run.length === run.bytes.length) {
-      run = { at: address, bytes: Buffer.allocUnsafe(RUN_BYTES), length: 0 };
+      run = { at: address, bytes: this.#spare.pop() ?? Buffer.allocUnsafe(RUN_BYTES), length: 0 };
       this.#runs.push(run);
     }
     run.length += (bytes ?? ZERO_PAGE).copy(run.bytes, run.length);
   }
 
-  /** In the order in which they came: a page that was sent again is the later one. */
-  async flush(): Promise<void> {
-    const runs = this.#runs;
-    this.#runs = [];
+  /** In the order in which they came: a page that was sent again is the later one. @param which the last one may still grow */
+  async flush(which: "complete" | "all"): Promise<void> {
+    const runs = this.#runs.splice(0, this.#runs.length - (which === "all" ? 0 : 1));
     for (const { at, bytes, length } of runs) {
       await writeAll(this.#file, bytes.subarray(0, length), at);
       this.writtenBytes += length;
+      this.#spare.push(bytes);
     }
   }
+}
+
+/** Pages that follow one another. */
+interface Run {
+  readonly at: number;
+  readonly bytes: Buffer;
+  length: number;
 }

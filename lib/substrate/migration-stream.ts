@@ -41,6 +41,7 @@ export class MigrationStream {
   readonly #block: string;
   readonly #sink: StreamSink;
   #bytes: Buffer = Buffer.alloc(0);
+  #scratch: Buffer = Buffer.alloc(0);
   #place: Place = "head";
   #ramId = 0;
   #isLast = false;
@@ -55,7 +56,7 @@ export class MigrationStream {
 
   /** @throws VmSubstrateError FORK_FAILED when it is not such a stream */
   push(chunk: Buffer): void {
-    this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk]);
+    this.#bytes = this.#joined(chunk);
     let at = 0;
     for (;;) {
       const used = this.#take(this.#bytes, at);
@@ -63,6 +64,17 @@ export class MigrationStream {
       at += used;
     }
     this.#bytes = this.#bytes.subarray(at);
+  }
+
+  /** What is left of the last chunk and the next one, in one buffer for all of them: thousands of new ones keep the collector busy. */
+  #joined(chunk: Buffer): Buffer {
+    const left = this.#bytes.length;
+    if (left === 0) return chunk;
+    const length = left + chunk.length;
+    if (this.#scratch.length < length) this.#scratch = Buffer.alloc(2 * length);
+    this.#scratch.set(this.#bytes, 0); // it may be the end of the same buffer
+    this.#scratch.set(chunk, left);
+    return this.#scratch.subarray(0, length);
   }
 
   /** @returns the block's size in bytes @throws VmSubstrateError FORK_FAILED when the stream was cut off, or has no such block */

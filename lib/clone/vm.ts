@@ -270,7 +270,9 @@ export class Vm implements AsyncDisposable {
         await this.#mendClock();
         return result;
       } catch (error) {
-        throw this.#isGone || isVmSubstrateError(error, "QEMU_EXITED") ? goneError(this, what, error) : error;
+        if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(this, what, error);
+        await this.#mendClock().catch(() => {}); // it may have been paused
+        throw error;
       }
     });
   }

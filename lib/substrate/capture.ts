@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { chmod, type FileHandle, open, rm } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { KIB, VmSubstrateError } from "../core/index.ts";
+import { hostFailure, isVmSubstrateError, KIB, messageOf, VmSubstrateError } from "../core/index.ts";
 import { type QemuInstance, RAM_BLOCK } from "../host/index.ts";
 import { MigrationStream } from "./migration-stream.ts";
 import { writeAll } from "./sparse-file.ts";
@@ -62,7 +62,9 @@ export async function captureRunning(
     server.close();
     await rm(paths.migration, { force: true });
   });
-  const connecting = once(server, "connection", { signal }).then(([socket]) => socket as Socket);
+  const ended = new AbortController(); // QEMU may never connect, or never end
+  const reading = AbortSignal.any([signal, ended.signal]);
+  const connecting = once(server, "connection", { signal: reading }).then(([socket]) => socket as Socket);
   connecting.catch(() => {});
   await rm(paths.migration, { force: true });
   server.listen(paths.migration);
@@ -71,7 +73,7 @@ export async function captureRunning(
 
   const broken = new AbortController();
   const within = AbortSignal.any([signal, broken.signal]);
-  const receiving = connecting.then((socket) => receive(socket, files, signal));
+  const receiving = connecting.then((socket) => receive(socket, files, reading));
   // Nobody reads on: QEMU would wait for ever.
   receiving.catch((error: unknown) => broken.abort(error));
   const capabilities = [
@@ -95,11 +97,13 @@ export async function captureRunning(
     await qmp.execute("migrate-set-capabilities", { capabilities: SWITCH_OFF }, { signal: within });
     return { pauseMs, writtenBytes: await receiving };
   } catch (error) {
+    // Before what follows breaks the stream as well.
+    const cause: unknown = broken.signal.aborted ? broken.signal.reason : error;
     await goOn(instance);
-    await (await connecting.catch(() => undefined))?.destroy();
+    ended.abort();
     await receiving.catch(() => {});
     if (signal.aborted) throw signal.reason;
-    throw broken.signal.aborted ? broken.signal.reason : error;
+    throw cause;
   }
 }
 
@@ -186,6 +190,10 @@ async function receive(socket: Socket, files: CaptureFiles, signal: AbortSignal)
       if (rest.length > 0) await state.writeFile(Buffer.concat(rest));
       rest = [];
     }
+  } catch (error) {
+    if (isVmSubstrateError(error)) throw error;
+    const message = `QEMU's migration stream broke off: ${messageOf(error)}`;
+    throw hostFailure(error) ?? new VmSubstrateError("FORK_FAILED", message, { cause: error });
   } finally {
     signal.removeEventListener("abort", destroy);
     socket.destroy();

@@ -5,6 +5,7 @@ import { benchCompare } from "./compare.ts";
 import { LIBVIRT_SETUP } from "./compare-libvirt.ts";
 import { type Context, defaultStateDir } from "./context.ts";
 import { benchDensity } from "./density.ts";
+import { benchFork } from "./fork.ts";
 
 const HELP = `npm run bench -- <benchmark> [options]
 
@@ -22,6 +23,10 @@ const HELP = `npm run bench -- <benchmark> [options]
              --rounds N          VMs of each kind (default 10)
              --work-dir DIR      for the images of savevm and virsh (default /dev/shm)
              --no-libvirt        without virsh restore
+  fork       forks of a running VM that has written: its pause, the whole call, memory
+             --rounds N          rounds, each with a new source (default 5)
+             --forks N           forks of each (default 4)
+             --dirty N           MiB that the source writes before (default 64)
 
   every one  --state-dir DIR     the pool's (default: the library's own)
 
@@ -40,6 +45,8 @@ const { positionals, values } = parseArgs({
     claims: { type: "string" },
     max: { type: "string" },
     batch: { type: "string" },
+    forks: { type: "string" },
+    dirty: { type: "string" },
     "work-dir": { type: "string", default: "/dev/shm" },
     "state-dir": { type: "string", default: defaultStateDir() },
     "no-libvirt": { type: "boolean", default: false },
@@ -48,7 +55,10 @@ const { positionals, values } = parseArgs({
 });
 
 /** Options that one benchmark takes another may not know; a number that is none must not become a run of nothing. */
-function count(option: "rounds" | "primed" | "claims" | "max" | "batch", otherwise: number): number {
+function count(
+  option: "rounds" | "primed" | "claims" | "max" | "batch" | "forks" | "dirty",
+  otherwise: number,
+): number {
   const given = values[option];
   if (given === undefined) return otherwise;
   if (/^[1-9]\d{0,4}$/.test(given)) return Number(given);
@@ -71,6 +81,8 @@ const BENCHMARKS: Readonly<Record<string, (context: Context) => Promise<void>>> 
     benchDensity({ max: count("max", 300), claimsPerStep: count("claims", 10), batch: count("batch", 32) }, context),
   compare: (context) =>
     benchCompare({ rounds: count("rounds", 10), workDir: values["work-dir"], libvirt: !values["no-libvirt"] }, context),
+  fork: (context) =>
+    benchFork({ rounds: count("rounds", 5), forks: count("forks", 4), dirtyMiB: count("dirty", 64) }, context),
 };
 
 const [name] = positionals;

@@ -174,6 +174,9 @@ describe("the README", () => {
     const network = fieldsOf(options, "NetworkSpec").map((field) => `network.${field}`);
     const spec = fieldsOf(options, "ActivateSpec").flatMap((field) => (field === "network" ? network : [field]));
     expect(optionsBelow("`pool.activate(count, spec, { signal })`")).toEqual(spec);
+    expect(optionsBelow("`vm.fork(count, options)`,")).toEqual(
+      fieldsOf(source("lib/clone/fork-options.ts"), "ForkOptions"),
+    );
     expect(optionsBelow("`vm.exec(argv, options)`")).toEqual(
       fieldsOf(source("lib/clone/vm-options.ts"), "ExecOptions"),
     );

@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { hostFailure, isVmSubstrateError, KIB, messageOf, VmSubstrateError } from "../core/index.ts";
 import { type QemuInstance, RAM_BLOCK } from "../host/index.ts";
 import { MigrationStream } from "./migration-stream.ts";
-import { writeAll } from "./sparse-file.ts";
+import { writeAll, ZERO_PAGE } from "./sparse-file.ts";
 
 const CAPTURE_POLL_MS = 2;
 /** QEMU stops the guest when what is left takes no longer than this. */
@@ -14,10 +14,8 @@ const PRECOPY_DOWNTIME_MS = 20;
 const PRECOPY_MS = 3000;
 /** After an attempt that failed the guest has to run again, whatever its signal says. */
 const UNDO_TIMEOUT_MS = 5000;
-const PAGE_BYTES = 4 * KIB;
 /** Neighbouring pages are written together. */
 const RUN_BYTES = 256 * KIB;
-const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 const SWITCH_OFF = [{ capability: "pause-before-switchover", state: false }];
 
 export interface CaptureFiles {

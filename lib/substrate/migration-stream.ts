@@ -1,4 +1,5 @@
 import { VmSubstrateError } from "../core/index.ts";
+import { PAGE_BYTES } from "./sparse-file.ts";
 
 /** What takes the two halves of a stream; each buffer is only good until the call returns. */
 export interface StreamSink {
@@ -21,7 +22,6 @@ const FLAG_PAGE = 0x08;
 const FLAG_END = 0x10;
 const FLAG_CONTINUE = 0x20;
 const FLAGS = 0xfff;
-const PAGE_BYTES = 4096;
 const WORD_BYTES = 8;
 /** Type and id. */
 const SECTION_HEADER_BYTES = 5;

@@ -1,8 +1,11 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
 import type { Vm } from "../../lib/index.ts";
 import { expectRightClock } from "../support/inside.ts";
-import { openLab } from "../support/lab.ts";
+import { labDirectories, openLab } from "../support/lab.ts";
 import { activateOne, said } from "../support/vms.ts";
 
 const shell = (vm: Vm, text: string) => said(vm, "sh", "-c", text);
@@ -132,3 +135,42 @@ test("an aborted fork leaves the source running, and nothing else", async () => 
   }
   expect((await lab.pool.gc()).folders).toEqual([]);
 });
+
+// Moments of a fork, the source standing still in most of them.
+test.each([20, 120, 250, 400, 700])(
+  "an owner that is killed %i ms into a fork leaves a source that runs",
+  async (afterMs) => {
+    const script = `
+    import { Pool } from ${JSON.stringify(new URL("../../lib/index.ts", import.meta.url).href)};
+    const pool = await Pool.open(${JSON.stringify(labDirectories())});
+    const [source] = await pool.activate(1, { substrate: "mini" });
+    await source.exec(["sh", "-c", "echo kept > /root/kept"]);
+    console.log(source.id);
+    await source.fork(2);
+    setInterval(() => {}, 1000);
+  `;
+    const owner = spawn(process.execPath, ["--input-type=module-typescript", "--eval", script], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const [id] = await once(createInterface({ input: owner.stdout }), "line");
+    await delay(afterMs);
+    owner.kill("SIGKILL");
+    await once(owner, "exit");
+
+    await using lab = await openLab();
+    const source = lab.pool.vms.find((vm) => vm.id === id);
+    if (source === undefined) throw new Error("the source is gone");
+    await expectItself(source);
+    const [fork] = await source.fork(1);
+    if (fork === undefined) throw new Error("no fork");
+    await dropCaches(fork);
+    expect(await shell(fork, "cat /root/kept")).toBe("kept");
+    expect(await lab.pool.gc()).toMatchObject({
+      processes: [],
+      folders: [],
+      sharedMemory: [],
+      records: [],
+      leases: [],
+    });
+  },
+);

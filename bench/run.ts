@@ -6,6 +6,7 @@ import { LIBVIRT_SETUP } from "./compare-libvirt.ts";
 import { type Context, defaultStateDir } from "./context.ts";
 import { benchDebian } from "./debian.ts";
 import { benchDensity } from "./density.ts";
+import { benchFork } from "./fork.ts";
 import { benchResize } from "./resize.ts";
 
 const HELP = `npm run bench -- <benchmark> [options]
@@ -29,6 +30,10 @@ const HELP = `npm run bench -- <benchmark> [options]
              --claims N          clones and claims of each kind (default 50)
   resize     claims of docked clones with more processors, memory and disk than their substrate
              --claims N          claims of each kind (default 20)
+  fork       forks of a running VM that has written: its pause, the whole call, memory
+             --rounds N          rounds, each with a new source (default 5)
+             --forks N           forks of each (default 4)
+             --dirty N           MiB that the source writes before (default 64)
 
   every one  --state-dir DIR     the pool's (default: the library's own)
 
@@ -47,6 +52,8 @@ const { positionals, values } = parseArgs({
     claims: { type: "string" },
     max: { type: "string" },
     batch: { type: "string" },
+    forks: { type: "string" },
+    dirty: { type: "string" },
     "work-dir": { type: "string", default: "/dev/shm" },
     "state-dir": { type: "string", default: defaultStateDir() },
     "no-libvirt": { type: "boolean", default: false },
@@ -55,7 +62,10 @@ const { positionals, values } = parseArgs({
 });
 
 /** Options that one benchmark takes another may not know; a number that is none must not become a run of nothing. */
-function count(option: "rounds" | "primed" | "claims" | "max" | "batch", otherwise: number): number {
+function count(
+  option: "rounds" | "primed" | "claims" | "max" | "batch" | "forks" | "dirty",
+  otherwise: number,
+): number {
   const given = values[option];
   if (given === undefined) return otherwise;
   if (/^[1-9]\d{0,4}$/.test(given)) return Number(given);
@@ -80,6 +90,8 @@ const BENCHMARKS: Readonly<Record<string, (context: Context) => Promise<void>>> 
     benchCompare({ rounds: count("rounds", 10), workDir: values["work-dir"], libvirt: !values["no-libvirt"] }, context),
   debian: (context) => benchDebian({ rounds: count("rounds", 10), claims: count("claims", 50) }, context),
   resize: (context) => benchResize(count("claims", 20), context),
+  fork: (context) =>
+    benchFork({ rounds: count("rounds", 5), forks: count("forks", 4), dirtyMiB: count("dirty", 64) }, context),
 };
 
 const [name] = positionals;

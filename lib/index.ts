@@ -2,6 +2,8 @@ export {
   type ExecOptions,
   type ExecResult,
   type FileOptions,
+  type ForkOptions,
+  type ForkReport,
   PHASES,
   type Phase,
   type ReadFileOptions,

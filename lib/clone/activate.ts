@@ -33,7 +33,7 @@ export interface ActivateOptions {
   readonly growth?: Growth | undefined;
   readonly provision: Provision;
   readonly labels: Readonly<Record<string, string>>;
-  readonly owner: VmOwner;
+  readonly owner: VmOwner<Vm>;
 }
 
 /**
@@ -62,7 +62,8 @@ export async function activateClone(
   });
   await clone.instance.process.guard("activation", making);
   undo.move();
-  return personalVm(plan, substrate, clone, docked === undefined ? "cloned" : "docked", clock, options, deps);
+  const launched = substrate.instants.length > 0 ? "forked" : "cloned";
+  return personalVm(plan, substrate, clone, docked === undefined ? launched : "docked", clock, options, deps);
 }
 
 export interface PersonalOptions {

@@ -1,4 +1,4 @@
-import { messageOf, VmSubstrateError } from "../core/index.ts";
+import { type ErrorCode, isVmSubstrateError, messageOf, VmSubstrateError } from "../core/index.ts";
 import type { VmState } from "./vm-state.ts";
 
 /** What errors of a VM name it by. */
@@ -6,6 +6,18 @@ interface NamedVm {
   readonly id: string;
   readonly hostname: string;
   readonly state: VmState;
+}
+
+/** A guest that does not answer, by whichever channel it was asked. */
+const UNANSWERED: ReadonlySet<ErrorCode> = new Set([
+  "TIMEOUT",
+  "GUEST_HELPER_FAILED",
+  "GUEST_AGENT_TIMEOUT",
+  "GUEST_AGENT_CLOSED",
+]);
+
+export function isUnanswered(error: unknown): boolean {
+  return isVmSubstrateError(error) && UNANSWERED.has(error.code);
 }
 
 export function goneError(vm: NamedVm, what: string, cause?: unknown): VmSubstrateError {

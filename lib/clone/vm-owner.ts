@@ -1,3 +1,5 @@
+import type { ForkOptions } from "./fork-options.ts";
+
 /** A VM's lifetime as its user sees it. */
 export interface Expiry {
   /** When the VM will be released or parked unless it is extended. */
@@ -8,7 +10,7 @@ export interface Expiry {
  * What a VM needs of whoever owns it: to make each change of its life durable before it is made, and to know of its end.
  * The pool is the one owner; a VM does not know about stores, leases or timers.
  */
-export interface VmOwner {
+export interface VmOwner<Vm> {
   /** The guest is about to be paused, for long. */
   parking(): Promise<void>;
   /** A parked guest is about to run again. */
@@ -19,5 +21,7 @@ export interface VmOwner {
   gone(): Promise<void>;
   /** @returns the new expiry @throws VmSubstrateError INVALID_ARGUMENT beyond the greatest lifetime */
   extend(ms: number): Promise<Expiry>;
+  /** @throws VmSubstrateError as `Vm.fork` */
+  fork(source: Vm, count: number, options: ForkOptions): Promise<Vm[]>;
   readonly expiry: Expiry | undefined;
 }

@@ -7,7 +7,7 @@ import type { VmOwner } from "./vm-owner.ts";
 import type { VmOrigin } from "./vm-state.ts";
 
 /** What a VM's handle is made of. */
-export interface VmParts {
+export interface VmParts<Vm> {
   readonly id: string;
   readonly identity: PublicIdentity;
   /** Where in the guest its identity is. */
@@ -20,7 +20,7 @@ export interface VmParts {
   readonly createdAt: Date;
   readonly timings: Timings;
   readonly clone: Clone;
-  readonly owner: VmOwner;
+  readonly owner: VmOwner<Vm>;
   readonly failpoint: OnFailpoint;
   /** Of a VM that was taken over. Default `running`. */
   readonly state?: "running" | "parked";

@@ -1,8 +1,8 @@
 import type { VmSubstrateError } from "../core/index.ts";
 import type { ExitCause } from "../host/index.ts";
 
-/** `docked`: a waiting clone was claimed. `cloned`: made when it was asked for. `booted`: the baseline's cold boot. */
-export const VM_ORIGINS = ["docked", "cloned", "booted"] as const;
+/** `docked`: a waiting clone was claimed. `cloned`: made when it was asked for. `booted`: the baseline's cold boot. `forked`: of a running VM. */
+export const VM_ORIGINS = ["docked", "cloned", "booted", "forked"] as const;
 export type VmOrigin = (typeof VM_ORIGINS)[number];
 
 /**

@@ -1,5 +1,4 @@
 import {
-  type ErrorCode,
   type EventSource,
   Events,
   isVmSubstrateError,
@@ -10,10 +9,12 @@ import {
 import { type ExitCause, type ProcessMemory, type ProcessName, processMemory } from "../host/index.ts";
 import { verifyResumed } from "../netcfg/index.ts";
 import { type GuestAgent, guestExec, readGuestFile, writeGuestFile } from "../qmp/index.ts";
+import { abandonCapture } from "../substrate/index.ts";
 import type { Clone } from "./clone.ts";
+import type { ForkOptions } from "./fork-options.ts";
 import type { Timings } from "./phases.ts";
 import type { Resources } from "./resources.ts";
-import { goneError, noSignOfLife, parkedError, silentError } from "./vm-errors.ts";
+import { goneError, isUnanswered, noSignOfLife, parkedError, silentError } from "./vm-errors.ts";
 import {
   argvSchema,
   contentSchema,
@@ -33,14 +34,6 @@ import type { VmEvents, VmOrigin, VmState } from "./vm-state.ts";
 
 /** For `stop` and `cont`, and for the clock of a resumed guest. */
 const PAUSE_TIMEOUT_MS = 5000;
-/** A guest that does not answer, by whichever channel it was asked. */
-const UNANSWERED: ReadonlySet<ErrorCode> = new Set([
-  "TIMEOUT",
-  "GUEST_HELPER_FAILED",
-  "GUEST_AGENT_TIMEOUT",
-  "GUEST_AGENT_CLOSED",
-]);
-
 /** A personal, running VM. `release()` it, or let `await using` do so. */
 export class Vm implements AsyncDisposable {
   readonly id: string;
@@ -62,9 +55,9 @@ export class Vm implements AsyncDisposable {
   readonly createdAt: Date;
   /** Where the time of its activation went. */
   readonly timings: Timings;
-  readonly #parts: VmParts;
+  readonly #parts: VmParts<Vm>;
   readonly #clone: Clone;
-  readonly #owner: VmOwner;
+  readonly #owner: VmOwner<Vm>;
   readonly #events = new Events<VmEvents>();
   #state: Exclude<VmState, "unresponsive">;
   #responsive = true;
@@ -73,7 +66,7 @@ export class Vm implements AsyncDisposable {
   #gone: Promise<void> | undefined;
 
   /** @internal */
-  constructor(parts: VmParts) {
+  constructor(parts: VmParts<Vm>) {
     this.id = parts.id;
     this.hostname = parts.identity.hostname;
     this.address = parts.identity.address;
@@ -205,9 +198,7 @@ export class Vm implements AsyncDisposable {
         if (this.#isGone) throw goneError(this, "resume", error);
         await this.#owner.parking();
         await this.#monitor("resume", "stop").catch(() => {});
-        throw isVmSubstrateError(error) && UNANSWERED.has(error.code)
-          ? silentError(this, "resume", "its guest", error)
-          : error;
+        throw isUnanswered(error) ? silentError(this, "resume", "its guest", error) : error;
       }
       this.#requireAlive("resume");
       this.#state = "running";
@@ -231,12 +222,13 @@ export class Vm implements AsyncDisposable {
   async settle(timeoutMs: number): Promise<void> {
     const { qmp } = this.#clone.instance;
     try {
+      const wasForked = await abandonCapture(this.#clone.instance, timeoutMs);
       const { running } = await qmp.execute("query-status", {}, { timeoutMs });
       if (this.#state === "parked" && running) await qmp.execute("stop", {}, { timeoutMs });
       if (this.#state === "running" && !running) {
         await qmp.execute("cont", {}, { timeoutMs });
-        await this.#mendClock();
       }
+      if (this.#state === "running" && (!running || wasForked)) await this.#mendClock();
     } catch (cause) {
       if (this.#isGone) return;
       this.#setUnresponsive(silentError(this, "taking over", "it", cause));
@@ -251,6 +243,32 @@ export class Vm implements AsyncDisposable {
     validate(lifetimeSchema, ms, "extend");
     this.#requireAlive("extend");
     return (await this.#owner.extend(ms)).at;
+  }
+
+  /**
+   * Makes `count` further VMs out of this one as it is now: memory, programs and disk of one instant, each with an identity of
+   * its own, all or none. This one stands still for a moment, and goes on as who it was.
+   *
+   * @throws VmSubstrateError VM_GONE, VM_PARKED, INVALID_ARGUMENT, FORK_REFUSED, FORK_FAILED, and as `Pool.activate`
+   */
+  fork(count: number, options: ForkOptions = {}): Promise<Vm[]> {
+    return this.#owner.fork(this, count, options);
+  }
+
+  /** Works with what the VM is made of while nobody parks it, then sees that it is who it was. @internal */
+  whileRunning<T>(what: string, work: (clone: Clone) => Promise<T>): Promise<T> {
+    return this.#inTurn(what, async () => {
+      if (this.#state === "parked") throw parkedError(this, what);
+      try {
+        const result = await this.#clone.instance.process.guard(what, work(this.#clone));
+        await this.#mendClock();
+        return result;
+      } catch (error) {
+        if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(this, what, error);
+        await this.#mendClock().catch(() => {}); // it may have been paused
+        throw error;
+      }
+    });
   }
 
   /** Ends the VM and gives back all it held. Idempotent; resolves when nothing of it is left. */
@@ -329,14 +347,14 @@ export class Vm implements AsyncDisposable {
     return this.#gone;
   }
 
-  async #inTurn(what: string, work: () => Promise<void>): Promise<void> {
+  async #inTurn<T>(what: string, work: () => Promise<T>): Promise<T> {
     this.#requireAlive(what);
     const working = this.#last.then(() => {
       this.#requireAlive(what);
       return work();
     });
     this.#last = working.catch(() => {});
-    await working;
+    return working;
   }
 
   async #monitor(what: string, command: "stop" | "cont"): Promise<void> {

@@ -26,7 +26,16 @@ export {
 } from "./proc.ts";
 export type { ExitCause, ProcessName } from "./process-handle.ts";
 export { createOverlay, qcow2Objection, qcow2VirtualSize } from "./qcow2.ts";
-export { CONSOLE_ID, GENERATION_DRIVER, HUB_ID, NIC_ID, qemuArgv } from "./qemu-argv.ts";
+export {
+  CONSOLE_ID,
+  DISK_DEVICE_ID,
+  DISK_NODE,
+  GENERATION_DRIVER,
+  HUB_ID,
+  NIC_ID,
+  qemuArgv,
+  RAM_BLOCK,
+} from "./qemu-argv.ts";
 export { identifyQemu, type QemuBinary } from "./qemu-binary.ts";
 export { QemuInstance } from "./qemu-instance.ts";
 export { QemuProcess } from "./qemu-process.ts";

@@ -60,6 +60,10 @@ export class Paths {
     return join(this.stateDir, "vms");
   }
 
+  get forks() {
+    return join(this.stateDir, "forks");
+  }
+
   recipeCache(recipe: string, inputsKey: string): RecipePaths {
     return recipePaths(join(this.cacheDir, "recipes", recipe, inputsKey));
   }
@@ -96,6 +100,16 @@ export class Paths {
   }
   buildRam(buildId: string): string {
     return join(this.sharedMemoryDir, `${buildId}.build.ram`);
+  }
+
+  /** What forks of a VM were made of: its device state and its disk at one instant. The RAM is a `buildRam`. */
+  instant(id: string): { readonly dir: string; readonly state: string; readonly disk: string } {
+    const dir = join(this.forks, id);
+    return { dir, state: join(dir, "state"), disk: join(dir, "disk.qcow2") };
+  }
+  /** What a VM writes to after an instant. */
+  vmOverlay(id: string, instant: string): string {
+    return join(this.vms, id, `overlay-${instant}.qcow2`);
   }
 
   /** @throws VmSubstrateError PATH_TOO_LONG */

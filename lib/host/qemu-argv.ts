@@ -10,6 +10,9 @@ const MEMORY_SLOTS = 4;
 /** Ids that other parts use over QMP. */
 export const NIC_ID = "net0";
 export const DISK_NODE = "disk0";
+export const DISK_DEVICE_ID = "blk0";
+/** Of the guest's memory, also its name in a migration stream. */
+export const RAM_BLOCK = "ram0";
 /**
  * The hub that the NIC is plugged into. A NIC's back end cannot be changed while it runs, but what else is on its hub can:
  * a clone joins any network after it was started. A hub also has no state in the migration stream, as slirp would.
@@ -94,7 +97,7 @@ export function qemuArgv(config: VmConfig): string[] {
       name: "org.vm-substrate.helper.0",
     }),
     ["-blockdev", JSON.stringify(disk(config.disk))],
-    device({ driver: "virtio-blk-pci", id: "blk0", drive: DISK_NODE, addr: PCI_SLOTS.disk }),
+    device({ driver: "virtio-blk-pci", id: DISK_DEVICE_ID, drive: DISK_NODE, addr: PCI_SLOTS.disk }),
     ["-netdev", JSON.stringify({ type: "hubport", id: "netdev0", hubid: HUB_ID })],
     ["-netdev", JSON.stringify({ type: "hubport", id: SINK_ID, hubid: HUB_ID })],
     device({ driver: "virtio-net-pci", id: NIC_ID, netdev: "netdev0", addr: PCI_SLOTS.nic, romfile: "" }),
@@ -114,7 +117,7 @@ function pluggableMemory(growth: MachineGrowth | undefined) {
 
 function machineOptions(machine: string): string {
   return commaOptions(
-    { usb: false, vmport: false, "dump-guest-core": false, "mem-merge": false, "memory-backend": "ram0" },
+    { usb: false, vmport: false, "dump-guest-core": false, "mem-merge": false, "memory-backend": RAM_BLOCK },
     machine,
   );
 }
@@ -127,7 +130,13 @@ function acceleratorOptions({ accelerator, growth }: VmConfig): string {
 
 function memoryBackend(memory: VmConfig["memory"]) {
   const bytes = memory.sizeMiB * 1024 * 1024;
-  return { "qom-type": "memory-backend-file", id: "ram0", size: bytes, "mem-path": memory.file, share: memory.share };
+  return {
+    "qom-type": "memory-backend-file",
+    id: RAM_BLOCK,
+    size: bytes,
+    "mem-path": memory.file,
+    share: memory.share,
+  };
 }
 
 function kernelArguments(kernel: VmConfig["kernel"]): string[][] {

@@ -59,6 +59,13 @@ export function parseSubnet(
   throw invalid(cidr, `host bits are set; the network is "${network}"`);
 }
 
+/** The network in which an address with a prefix length is, e.g. "10.77.0.0/16". */
+export function enclosingNetwork(address: string, prefixLength: number): string {
+  const parsed = parseNetwork(`${address}/${prefixLength}`);
+  if (parsed === undefined) throw invalid(`${address}/${prefixLength}`, "expected an address and a prefix length");
+  return `${formatAddress({ family: parsed.family, bits: parsed.first })}/${prefixLength}`;
+}
+
 function invalid(cidr: string, problem: string): VmSubstrateError {
   return new VmSubstrateError("INVALID_ARGUMENT", `subnet "${cidr}": ${problem}`, { details: { subnet: cidr } });
 }

@@ -6,7 +6,7 @@ import type { ActivateSpec } from "./options.ts";
 import { activateSpecSchema, countSchema } from "./schemas.ts";
 
 export interface CallKind {
-  readonly what: "activate" | "coldBoot";
+  readonly what: "activate" | "coldBoot" | "fork";
   readonly mode: ActivationCall["mode"];
   readonly start: StartVm;
 }

@@ -50,6 +50,8 @@ export interface ActivationCall extends Omit<ClaimRequest, "substrate" | "fabric
   readonly startedAt: number;
   readonly signal: AbortSignal;
   readonly start: StartVm;
+  /** In place of the catalog: what the VMs are made of. */
+  readonly use?: ActivationDependencies["use"];
 }
 
 /** A call, and what its VMs are to have beyond their substrate. */
@@ -84,6 +86,8 @@ export type Outcome = { readonly vm: Vm } | { readonly error: VmSubstrateError }
 
 /** Hosts that use free addresses without having been asked for them: as many are met before a call gives up. */
 const MAX_ADDRESS_ATTEMPTS = 8;
+/** Of calls that never take a docked clone. */
+const ORIGINS: Readonly<Record<string, VmRecord["origin"]>> = { coldBoot: "booted", fork: "forked" };
 /** For calls that launch nothing. */
 const NO_ROOM: Disposable = { [Symbol.dispose]: () => {} };
 
@@ -113,7 +117,7 @@ export class Activations {
 
   async #attempt(call: ActivationCall): Promise<Outcome[]> {
     const { line, fabrics, working } = this.#deps;
-    using inUse = await this.#deps.use(call.reference, call.what);
+    using inUse = await (call.use ?? this.#deps.use)(call.reference, call.what);
     const { loaded: substrate } = inUse;
     throwIfAborted(call.signal, call.what);
     requireKeysFile(call, substrate);
@@ -195,7 +199,7 @@ export class Activations {
         phase: "claiming",
         resources: recordedResources(substrate.manifest, call.growth),
         channel: call.channel,
-        origin: call.what === "coldBoot" ? "booted" : known === undefined ? "cloned" : "docked",
+        origin: ORIGINS[call.what] ?? (known === undefined ? "cloned" : "docked"),
         fabric: plan.fabric.kind,
         identity: publicIdentity(plan.identity),
         labels: call.labels,
@@ -355,7 +359,7 @@ function requireKeysFile({ what, authorizedKeys }: ActivationCall, { manifest }:
 
 function newRecord(
   plan: ClonePlan,
-  { manifest }: LoadedSubstrate,
+  { manifest, instants }: LoadedSubstrate,
   boot: string,
 ): Omit<VmRecord, "phase" | "resources" | "channel" | "origin" | "fabric" | "labels" | "env"> {
   return {
@@ -366,6 +370,7 @@ function newRecord(
     target: recordedTarget(manifest),
     createdAt: new Date().toISOString(),
     lifetime: { onExpiry: "release" },
+    ...(instants.length > 0 ? { instants: [...instants] } : {}),
   };
 }
 

@@ -1,4 +1,4 @@
-import type { Vm } from "../clone/index.ts";
+import type { ForkReport, Vm } from "../clone/index.ts";
 import { type EventSource, Events, MIB } from "../core/index.ts";
 import type { Lifetimes } from "./lifetimes.ts";
 import type { Memory } from "./memory.ts";
@@ -60,6 +60,10 @@ export class HandedOut {
 
   announceWaiting(call: PoolEvents["waiting"][0]): void {
     this.#events.announce("waiting", call);
+  }
+
+  announceForked(vm: Vm, report: ForkReport): void {
+    this.#events.announce("forked", vm, report);
   }
 
   /** Passes on what a VM says. */

@@ -16,12 +16,21 @@ export async function takeOver(parts: PoolParts): Promise<void> {
 }
 
 /** Takes away whatever this pool does not work with. */
-export async function clearAway({ deps, state, owners, substrates, vms, working }: PoolParts): Promise<GcReport> {
-  return collectGarbage({
+export async function clearAway({
+  deps,
+  state,
+  owners,
+  substrates,
+  vms,
+  working,
+  forks,
+}: PoolParts): Promise<GcReport> {
+  const report = await collectGarbage({
     ...deps,
     ...state,
     owners,
     ramFiles: await substrates.ramFiles(),
     isAlive: (id) => vms.has(id) || working.has(id),
   });
+  return { ...report, folders: [...report.folders, ...(await forks.sweep())] };
 }

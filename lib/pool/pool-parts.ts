@@ -6,9 +6,11 @@ import { monotonicMs, processMemory } from "../host/index.ts";
 import { Catalog, formatReference } from "../substrate/index.ts";
 import { Activations } from "./activations.ts";
 import { Builds } from "./builds.ts";
+import type { Calls } from "./calls.ts";
 import { makeDocked } from "./docking.ts";
 import { Docks } from "./docks.ts";
 import type { DurableState } from "./durable-state.ts";
+import { Forks, type ForksDependencies } from "./forks.ts";
 import { HandedOut } from "./handed-out.ts";
 import { Health } from "./health.ts";
 import { Lifetimes } from "./lifetimes.ts";
@@ -30,12 +32,13 @@ export interface GivenParts {
   readonly state: DurableState;
   /** Fires when the pool closes. */
   readonly closing: AbortSignal;
+  readonly calls: Pick<Calls, "run">;
 }
 
 export type PoolParts = ReturnType<typeof poolParts>;
 
 /** What a pool consists of, put together. */
-export function poolParts({ deps, options, state, closing }: GivenParts) {
+export function poolParts({ deps, options, state, closing, calls }: GivenParts) {
   const { paths, qemu, logger, failpoint } = deps;
   const { ledger } = state;
   const { accelerator, parallelStarts = availableParallelism() } = options;
@@ -61,6 +64,7 @@ export function poolParts({ deps, options, state, closing }: GivenParts) {
     lifetimes,
     failpoint,
     vm: (id) => vms.get(id),
+    forks: () => forks,
     onGone: (id) => {
       vms.forget(id);
       line.notify();
@@ -94,6 +98,8 @@ export function poolParts({ deps, options, state, closing }: GivenParts) {
       vms.announceWaiting({ substrate: formatReference(reference), count, position }),
     onHandedOver: (vm) => vms.handOver(vm),
   });
+  const onForked: ForksDependencies["onForked"] = (vm, report) => vms.announceForked(vm, report);
+  const forks: Forks = new Forks({ ...deps, calls, ledger, loaded, activations, working, onForked });
   return {
     deps,
     state,
@@ -109,5 +115,6 @@ export function poolParts({ deps, options, state, closing }: GivenParts) {
     working,
     docks,
     activations,
+    forks,
   };
 }

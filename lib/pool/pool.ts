@@ -77,8 +77,8 @@ export class Pool implements AsyncDisposable {
   readonly #owned: AsyncDisposableStack;
   #closed: Promise<void> | undefined;
 
-  private constructor(given: Omit<GivenParts, "closing">, owned: AsyncDisposableStack) {
-    this.#parts = poolParts({ ...given, closing: this.#calls.closing });
+  private constructor(given: Omit<GivenParts, "closing" | "calls">, owned: AsyncDisposableStack) {
+    this.#parts = poolParts({ ...given, closing: this.#calls.closing, calls: this.#calls });
     this.#owned = owned;
   }
 

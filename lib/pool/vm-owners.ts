@@ -13,6 +13,7 @@ export interface VmOwnersDependencies {
   readonly failpoint: OnFailpoint;
   /** The VM of an id, once it was handed out. */
   readonly vm: (id: string) => Vm | undefined;
+  readonly forks: () => { readonly fork: VmOwner<Vm>["fork"]; readonly sweep: () => Promise<unknown> };
   /** Nothing of a VM is left. */
   readonly onGone: (id: string) => void;
 }
@@ -25,7 +26,7 @@ export class VmOwners {
     this.#deps = deps;
   }
 
-  of(id: string): VmOwner {
+  of(id: string): VmOwner<Vm> {
     const { ledger, failpoint } = this.#deps;
     const lifetime = () => ledger.get(id)?.lifetime;
     const extend = (ms: number) => this.#extend(id, ms);
@@ -38,6 +39,7 @@ export class VmOwners {
       },
       gone: () => this.#gone(id),
       extend,
+      fork: (source, count, options) => this.#deps.forks().fork(source, count, options),
       get expiry() {
         return expiryOf(lifetime());
       },
@@ -47,9 +49,11 @@ export class VmOwners {
   /** Removes the record and gives the leases back; addresses that were on a wire into quarantine. Idempotent. */
   async forget(id: string): Promise<void> {
     const { ledger, leases, lifetimes, onGone } = this.#deps;
+    const isForked = ledger.get(id)?.instants !== undefined;
     lifetimes.forget(id);
     try {
       await ledger.commit({ remove: [id], changes: [giveBack(leases, id, ledger.get(id)?.fabric), leases.sweep()] });
+      if (isForked) await this.#deps.forks().sweep();
     } finally {
       onGone(id);
     }

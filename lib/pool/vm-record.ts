@@ -77,6 +77,8 @@ const recordSchema = z.strictObject({
   labels: z.record(z.string(), z.string()),
   env: z.record(z.string(), z.string()),
   lifetime: lifetimeSchema,
+  /** Of a VM that was forked, or is a fork: what is under its disk, the newest first. */
+  instants: z.array(z.string()).optional(),
   timings: z
     .strictObject({ phasesMs: z.record(z.enum(ACTIVATION_PHASES), z.number()), totalMs: z.number() })
     .optional(),

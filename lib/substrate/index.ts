@@ -2,7 +2,9 @@ export type { ArchiveOptions, ArchiveProgress, SubstrateFile } from "./archive-f
 export { unpackArchive } from "./archive-read.ts";
 export { writeArchive } from "./archive-write.ts";
 export { type BuildResult, buildSubstrate } from "./build.ts";
+export { abandonCapture, type Captured, captureRunning } from "./capture.ts";
 export { Catalog, type Substrate, type SubstrateVersion } from "./catalog.ts";
+export { requireCompatible } from "./compatibility.ts";
 export type { Generalized } from "./generalize/index.ts";
 export { LoadedSubstrate } from "./loaded-substrate.ts";
 export { machineConfig } from "./machine.ts";

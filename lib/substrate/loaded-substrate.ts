@@ -17,10 +17,18 @@ export class LoadedSubstrate implements AsyncDisposable {
   readonly substrate: Substrate;
   /** The RAM file that clones map MAP_PRIVATE. */
   readonly ramFile: string;
+  /** Of a forked VM: what is under its disk, the newest first. */
+  readonly instants: readonly string[];
   readonly #fingerprints: ReadonlyMap<string, Fingerprint>;
 
-  private constructor(substrate: Substrate, ramFile: string, fingerprints: ReadonlyMap<string, Fingerprint>) {
+  private constructor(
+    substrate: Substrate,
+    ramFile: string,
+    fingerprints: ReadonlyMap<string, Fingerprint>,
+    instants: readonly string[] = [],
+  ) {
     this.substrate = substrate;
+    this.instants = instants;
     this.ramFile = ramFile;
     this.#fingerprints = fingerprints;
   }
@@ -72,6 +80,16 @@ export class LoadedSubstrate implements AsyncDisposable {
       await rm(ramFile, { force: true });
       throw error;
     }
+  }
+
+  /**
+   * What forks are made of, with a RAM file and a device state that were just written, and are its owner's to remove. Its disk is
+   * not watched: the VM that it was taken of has it under another name.
+   */
+  static async ofInstant(substrate: Substrate, ramFile: string, instants: readonly string[]): Promise<LoadedSubstrate> {
+    const fingerprints = new Map<string, Fingerprint>();
+    for (const file of [ramFile, substrate.paths.state]) fingerprints.set(file, await fingerprint(file));
+    return new LoadedSubstrate(substrate, ramFile, fingerprints, instants);
   }
 
   /**

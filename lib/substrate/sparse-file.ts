@@ -5,8 +5,8 @@ import { KIB, MIB } from "../core/index.ts";
 import type { FileDigest } from "./manifest.ts";
 
 export const CHUNK_BYTES = 4 * MIB;
-const PAGE_BYTES = 4 * KIB;
-const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
+export const PAGE_BYTES = 4 * KIB;
+export const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 
 export interface SparseCopy extends FileDigest {
   /** Bytes of the pages that are not zero, and so take room. */

@@ -176,6 +176,9 @@ describe("the README", () => {
     const nested: Readonly<Record<string, readonly string[]>> = { network, resources };
     const spec = fieldsOf(options, "ActivateSpec").flatMap((field) => nested[field] ?? [field]);
     expect(optionsBelow("`pool.activate(count, spec, { signal })`")).toEqual(spec);
+    expect(optionsBelow("`vm.fork(count, options)`,")).toEqual(
+      fieldsOf(source("lib/clone/fork-options.ts"), "ForkOptions"),
+    );
     expect(optionsBelow("`vm.exec(argv, options)`")).toEqual(
       fieldsOf(source("lib/clone/vm-options.ts"), "ExecOptions"),
     );

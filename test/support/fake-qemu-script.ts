@@ -34,6 +34,10 @@ const FAKE_STEPS = [
   "agent",
   /** `migrate` was received. */
   "migrate",
+  /** `blockdev-snapshot` was received. */
+  "split",
+  /** `migrate-continue` was received. */
+  "switchover",
 ] as const;
 export type FakeStep = (typeof FAKE_STEPS)[number];
 

@@ -12,6 +12,7 @@ import { type FakePeer, type FakeProtocol, FakeServer } from "./fake-line-server
 import { FakeGuest } from "./fake-qemu-guest.ts";
 import type { FakeOrder, FakeReport, FakeScript, FakeStep } from "./fake-qemu-script.ts";
 import { type FakeArguments, FakeCommandError, type FakeCommands, FakeQmp } from "./fake-qmp-server.ts";
+import { fakeStream } from "./fake-stream.ts";
 
 const VERSION = { qemu: { major: 7, minor: 2, micro: 22 }, package: "fake" };
 const GREETING = `${JSON.stringify({ QMP: { version: VERSION, capabilities: ["oob"] } })}\r\n`;
@@ -143,10 +144,17 @@ class Machine {
   readonly #maxCpus: number;
   /** Their sizes in MiB, by id. */
   readonly #backends = new Map<string, number>();
+  #capabilities = new Map<string, boolean>();
+  #disk = "disk0";
+  #switchOver: (() => void) | undefined;
 
-  constructor(control: Control, incoming: boolean, maxCpus: number) {
+  readonly #ramBytes: number;
+
+  constructor(control: Control, argv: Argv, maxCpus: number) {
+    const incoming = argv.all("-incoming").length > 0;
     this.#control = control;
     this.#maxCpus = maxCpus;
+    this.#ramBytes = Number(argv.json("-object").size);
     this.#guest = new FakeGuest(control.script);
     this.#status = incoming ? "inmigrate" : "running";
     const greet = (peer: FakePeer) => void this.#control.reach("greeting").then(() => peer.send(GREETING));
@@ -219,7 +227,23 @@ class Machine {
     this.#migrated = "active";
     const socket = createConnection(path);
     socket.on("error", () => (this.#migrated = "failed"));
-    socket.end(SAVED_STATE, () => (this.#migrated = "completed"));
+    if (this.#capabilities.get("pause-before-switchover") !== true) {
+      socket.end(SAVED_STATE, () => (this.#migrated = "completed"));
+      return;
+    }
+    // Memory in private pages goes through the stream; the guest stands still before its end.
+    const pages = [0xa5, 0, 0xa6].map((fill, i) => ({ block: "ram0", address: i * 4096, fill }));
+    const stream = fakeStream({ ram0: this.#ramBytes }, [pages, [{ block: "ram0", address: 4096, fill: 0xa7 }]]);
+    const half = stream.length / 2;
+    socket.write(stream.subarray(0, half));
+    this.#pause();
+    this.#migrated = "pre-switchover";
+    this.#switchOver = () => socket.end(stream.subarray(half), () => (this.#migrated = "completed"));
+  }
+
+  #pause(): void {
+    if (this.#status === "running") this.#runs = Promise.withResolvers<void>();
+    this.#status = "paused";
   }
 
   /** QEMU lists places from the last to the first. */
@@ -271,7 +295,30 @@ class Machine {
         singlestep: false,
         status: this.#status,
       }),
-      "migrate-set-capabilities": () => ({}),
+      "migrate-set-capabilities": ({ capabilities }) => {
+        for (const { capability, state } of capabilities as { capability: string; state: boolean }[])
+          this.#capabilities.set(capability, state);
+        return {};
+      },
+      "migrate-continue": async () => {
+        await this.#control.reach("switchover");
+        this.#switchOver?.();
+        return {};
+      },
+      migrate_cancel: () => {
+        this.#migrated = "cancelled";
+        return {};
+      },
+      "query-block": () => [
+        { device: "", qdev: "/machine/peripheral/blk0/virtio-backend", inserted: { "node-name": this.#disk } },
+      ],
+      "blockdev-add": () => ({}),
+      "blockdev-del": () => ({}),
+      "blockdev-snapshot": async ({ overlay }) => {
+        await this.#control.reach("split");
+        this.#disk = String(overlay);
+        return {};
+      },
       "migrate-set-parameters": () => ({}),
       "migrate-incoming": async ({ uri }) => {
         await this.#control.reach("incoming");
@@ -286,8 +333,7 @@ class Machine {
       },
       stop: async () => {
         await this.#control.reach("stop");
-        this.#status = "paused";
-        this.#runs = Promise.withResolvers<void>();
+        this.#pause();
         return {};
       },
       netdev_add: async (args) => {
@@ -317,6 +363,6 @@ process.on("SIGTERM", () => {
 const argv = new Argv(args);
 await control.reach("start");
 openFiles(argv);
-await new Machine(control, argv.all("-incoming").length > 0, maxCpusOf(argv)).listen(argv);
+await new Machine(control, argv, maxCpusOf(argv)).listen(argv);
 // Now, because a clone is mostly ended by SIGKILL: with it the next one starts in a third of the time.
 flushCompileCache();

@@ -31,6 +31,10 @@ export async function liveALife(pool: Pool, say: (line: string) => void): Promis
   await docked?.park();
   await docked?.resume();
   await docked?.extend(1_800_000);
+  const [forked] = (await docked?.fork(1)) ?? [];
+  say(`handed ${forked?.id}`);
+  say(`releasing ${forked?.id}`);
+  await forked?.release();
   say(`releasing ${cloned?.id}`);
   await cloned?.release();
   await pool.gc();

@@ -15,6 +15,8 @@ export interface Leftovers {
   readonly vms: readonly string[];
   readonly runtime: readonly string[];
   readonly sharedMemory: readonly string[];
+  /** Disks of forks. */
+  readonly forks: readonly string[];
   /** Staging folders of builds. */
   readonly staging: readonly string[];
   /** Files of VMs or substrates that this process holds open. */
@@ -32,6 +34,7 @@ export async function leftovers(
     vms: await namesIn(paths.vms),
     runtime: await namesIn(paths.runtimeDir),
     sharedMemory: sharedMemory.filter((name) => !open || !name.endsWith(".ram") || name.endsWith(".build.ram")),
+    forks: await namesIn(paths.forks),
     staging: (await namesIn(paths.substrates)).filter((name) => name.startsWith(".")),
     openFiles: await openFilesBelow([paths.vms, paths.substrates, paths.sharedMemoryDir]),
   };
@@ -39,7 +42,15 @@ export async function leftovers(
 
 /** Fails when a VM, or a call that failed, was aborted or ended, has left anything behind. */
 export async function expectNothingLeft(of: Paths | Directories, options?: NothingLeftOptions): Promise<void> {
-  const nothing: Leftovers = { processes: [], vms: [], runtime: [], sharedMemory: [], staging: [], openFiles: [] };
+  const nothing: Leftovers = {
+    processes: [],
+    vms: [],
+    runtime: [],
+    sharedMemory: [],
+    forks: [],
+    staging: [],
+    openFiles: [],
+  };
   expect(await leftovers(of, options)).toEqual(nothing);
 }
 

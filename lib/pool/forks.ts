@@ -1,0 +1,176 @@
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  activateClone,
+  type CloneDependencies,
+  type ForkOptions,
+  type ForkReport,
+  type InstantState,
+  takeInstant,
+  type Vm,
+} from "../clone/index.ts";
+import {
+  hostFailure,
+  MIB,
+  newId,
+  signalSchema,
+  VmSubstrateError,
+  validate,
+  withDeadlineAndUndo,
+} from "../core/index.ts";
+import { requireMemory, requireSharedMemory } from "../host/index.ts";
+import { enclosingNetwork } from "../netcfg/index.ts";
+import { formatReference, LoadedSubstrate, requireCompatible } from "../substrate/index.ts";
+import { activationCall } from "./activation-call.ts";
+import type { Activations } from "./activations.ts";
+import type { Calls } from "./calls.ts";
+import type { LoadedSubstrates } from "./loaded-substrates.ts";
+import { allVms, settleAll } from "./outcomes.ts";
+import { activateSpecSchema } from "./schemas.ts";
+import type { VmLedger } from "./vm-ledger.ts";
+import type { VmRecord } from "./vm-record.ts";
+
+/** Each fork of a VM, and of its forks, is one more file under its disk, which every read of what was not written since passes. */
+const MAX_FORK_DEPTH = 16;
+
+export interface ForksDependencies extends CloneDependencies {
+  readonly calls: Pick<Calls, "run">;
+  readonly ledger: VmLedger;
+  readonly loaded: LoadedSubstrates;
+  readonly activations: Activations;
+  /** Ids that something of this process works with, of instants as well. */
+  readonly working: Set<string>;
+  readonly onForked: (source: Vm, report: ForkReport) => void;
+}
+
+const optionsSchema = activateSpecSchema
+  .pick({
+    hostname: true,
+    authorizedKeys: true,
+    env: true,
+    run: true,
+    labels: true,
+    ttlMs: true,
+    wait: true,
+    timeoutMs: true,
+  })
+  .extend({ signal: signalSchema.optional() });
+
+/**
+ * Makes VMs out of a running one. What is between them, an instant, is a substrate that nobody sees: RAM file and device state
+ * go as soon as the forks have them in memory, its disk stays until the last VM that reads from it is gone.
+ */
+export class Forks {
+  readonly #deps: ForksDependencies;
+
+  constructor(deps: ForksDependencies) {
+    this.#deps = deps;
+  }
+
+  /** @throws VmSubstrateError as `Vm.fork` */
+  async fork(source: Vm, count: number, options: ForkOptions): Promise<Vm[]> {
+    const startedAt = performance.now();
+    const { signal } = validate(optionsSchema, options, "fork");
+    const record = this.#deps.ledger.get(source.id);
+    if (record === undefined) throw new VmSubstrateError("VM_GONE", `fork: there is no VM ${source.id} any more`);
+    const { env, signal: _, ...given } = options;
+    const spec = { ...given, env: { ...record.env, ...env }, substrate: formatReference(record.substrate) };
+    const kind = { what: "fork", mode: "atomic", start: this.#start } as const;
+    const own = { channel: record.channel, network: networkOf(record) };
+    const { call, timeoutMs } = activationCall(kind, count, { ...spec, ...own });
+    requireForkable(source, record);
+    return this.#deps.calls.run(signal, (within) =>
+      withDeadlineAndUndo(
+        { what: "fork", timeoutMs, signal: within },
+        (inner) => this.#fork(source, { ...call, startedAt, signal: inner }),
+        (vms) => settleAll(vms.map((vm) => vm.release())),
+      ),
+    );
+  }
+
+  /** Removes the disks of instants that no VM reads from any more. @returns their ids */
+  async sweep(): Promise<string[]> {
+    const { paths, ledger, working } = this.#deps;
+    const removed: string[] = [];
+    for (const id of await readdir(paths.forks).catch(() => [])) {
+      const isUsed = working.has(id) || ledger.records.some(({ instants = [] }) => instants.includes(id));
+      if (isUsed) continue;
+      await rm(join(paths.forks, id), { recursive: true, force: true });
+      removed.push(id);
+    }
+    return removed;
+  }
+
+  readonly #start: Parameters<typeof activationCall>[0]["start"] = (plan, substrate, activation) =>
+    activateClone(plan, substrate, activation, this.#deps);
+
+  async #fork(source: Vm, call: Omit<Parameters<Activations["run"]>[0], "use">): Promise<Vm[]> {
+    const { paths, qemu, ledger, loaded, activations, working, failpoint } = this.#deps;
+    using hold = await loaded.hold(call.reference, "fork");
+    const { manifest, paths: files } = hold.substrate;
+    await requireCompatible(manifest, qemu, paths);
+    await this.#requireRoom(manifest.memory, source);
+    const instant = newId();
+    working.add(instant);
+    try {
+      const earlier = ledger.get(source.id)?.instants ?? [];
+      const instants = [instant, ...earlier];
+      await ledger.update(source.id, { instants }); // before its disk depends on it
+      failpoint("fork.intended");
+      const state: InstantState = { isSplit: false };
+      const options = {
+        ...this.#deps,
+        id: source.id,
+        instant,
+        isLive: manifest.accelerator === "kvm",
+        sizeBytes: manifest.diskSizeBytes,
+        signal: call.signal,
+      };
+      const { pauseMs, writtenBytes } = await source
+        .whileRunning("fork", (clone) => takeInstant(clone, options, state))
+        .catch(async (error: unknown) => {
+          if (!state.isSplit) await ledger.update(source.id, { instants: earlier });
+          throw hostFailure(error) ?? error;
+        });
+      const captureMs = performance.now() - call.startedAt;
+      this.#deps.onForked(source, { count: call.count, pauseMs, captureMs, copiedBytes: writtenBytes });
+      const own = paths.instant(instant);
+      const substrate = { manifest, paths: { ...files, state: own.state, disk: own.disk } };
+      const taken = await LoadedSubstrate.ofInstant(substrate, paths.buildRam(instant), instants);
+      const use = async () => ({ loaded: taken, [Symbol.dispose]: () => {} });
+      return allVms(await activations.run({ ...call, use }));
+    } finally {
+      // The forks have both in memory, or there are none.
+      await rm(paths.buildRam(instant), { force: true });
+      await rm(paths.instant(instant).state, { force: true });
+      working.delete(instant);
+      await this.sweep();
+    }
+  }
+
+  /** Reading the source's memory also fills the holes of its substrate's RAM file, which a full tmpfs answers by SIGBUS. */
+  async #requireRoom({ assignedBytes, residentBytes }: { assignedBytes: number; residentBytes: number }, source: Vm) {
+    const purpose = `fork of VM ${source.hostname}, ${Math.round(assignedBytes / MIB)} MiB`;
+    await requireSharedMemory(this.#deps.paths.sharedMemoryRoot, 2 * assignedBytes - residentBytes, purpose);
+    await requireMemory(2 * assignedBytes - residentBytes, purpose);
+  }
+}
+
+/** Where the source is: its forks are its neighbours. */
+function networkOf({ fabric, identity }: VmRecord) {
+  if (identity === undefined) throw new TypeError("a VM without an identity was handed out");
+  const { address, prefixLength, address6, prefixLength6 } = identity;
+  const subnet = enclosingNetwork(address, prefixLength);
+  const subnet6 = address6 === undefined ? undefined : enclosingNetwork(address6, prefixLength6 ?? 128);
+  return { fabric, subnet, subnet6 };
+}
+
+function requireForkable(source: Vm, { origin, instants = [] }: VmRecord): void {
+  const refuse = (why: string) => {
+    const message = `fork: VM ${source.hostname} (${source.id}) ${why}`;
+    throw new VmSubstrateError("FORK_REFUSED", message, { details: { id: source.id, depth: instants.length } });
+  };
+  if (origin === "booted") refuse("was booted, and shares its memory with nobody; activate one to fork it");
+  if (instants.length < MAX_FORK_DEPTH) return;
+  refuse(`has ${instants.length} instants under its disk, at most ${MAX_FORK_DEPTH} are kept; fork one that has fewer`);
+}

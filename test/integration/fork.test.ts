@@ -1,0 +1,176 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
+import { expect, test, vi } from "vitest";
+import type { Vm } from "../../lib/index.ts";
+import { expectRightClock } from "../support/inside.ts";
+import { labDirectories, openLab } from "../support/lab.ts";
+import { activateOne, said } from "../support/vms.ts";
+
+const shell = (vm: Vm, text: string) => said(vm, "sh", "-c", text);
+
+/**
+ * A program that holds a secret in its memory alone, tells it when asked, and counts, also to the disk. Beside it, a file whose
+ * content is still in the page cache.
+ */
+const PROGRAM = `
+(secret=$(cat /proc/sys/kernel/random/uuid)
+trap 'echo $secret > /run/told' USR1
+n=0
+while :; do n=$((n+1)); echo $n > /run/count; echo $n > /root/count; sleep 0.05; done) > /dev/null 2>&1 < /dev/null &
+echo $! > /run/pid
+dd if=/dev/urandom of=/dev/shm/pages bs=1M count=8 2> /dev/null
+echo before > /root/synced; sync; echo late > /root/unsynced`;
+
+async function tell(vm: Vm): Promise<string> {
+  await shell(vm, "rm -f /run/told; kill -USR1 $(cat /run/pid)");
+  return vi.waitFor(async () => {
+    const told = await shell(vm, "cat /run/told");
+    expect(told).toMatch(/^[0-9a-f-]{36}$/);
+    return told;
+  }, 10_000);
+}
+
+const count = async (vm: Vm) => Number(await shell(vm, "cat /run/count"));
+const contents = (vm: Vm) => shell(vm, "md5sum < /dev/shm/pages; cat /root/synced /root/unsynced");
+const dropCaches = (vm: Vm) => shell(vm, "sync; echo 3 > /proc/sys/vm/drop_caches");
+
+async function identityOf(vm: Vm): Promise<string> {
+  const text = "hostname; cat /sys/class/net/eth0/address /etc/machine-id; ip -4 -o addr show dev eth0";
+  return (await shell(vm, text)).replaceAll(/\s+/g, " ");
+}
+
+async function expectItself(vm: Vm): Promise<void> {
+  const identity = await identityOf(vm);
+  for (const part of [vm.hostname, vm.mac, vm.machineId, `${vm.address}/`]) expect(identity).toContain(part);
+  await expectRightClock(vm);
+}
+
+test("forks go on from the memory and the disk of one instant, as others; the source goes on as itself", async () => {
+  await using lab = await openLab();
+  const source = await activateOne(lab.pool, { substrate: "mini", network: { fabric: "mcast" } });
+  await shell(source, PROGRAM);
+  await vi.waitFor(async () => expect(await count(source)).toBeGreaterThan(3), 10_000);
+  const before = { secret: await tell(source), contents: await contents(source), identity: await identityOf(source) };
+  const least = await count(source);
+
+  const reports: { pauseMs: number; copiedBytes: number }[] = [];
+  lab.pool.events.on("forked", (_, report) => reports.push(report));
+  const pid = source.pid;
+  const forks = await source.fork(2);
+  expect(reports).toHaveLength(1);
+  expect(reports[0]?.pauseMs).toBeGreaterThan(0);
+  expect(reports[0]?.copiedBytes).toBeGreaterThan(8 * 1024 * 1024);
+
+  const all = [source, ...forks];
+  for (const vm of all) {
+    await expectItself(vm);
+    expect(await tell(vm)).toBe(before.secret);
+    expect(await contents(vm)).toBe(before.contents);
+    const seen = await count(vm);
+    expect(seen).toBeGreaterThanOrEqual(least);
+    await vi.waitFor(async () => expect(await count(vm)).toBeGreaterThan(seen), 10_000);
+  }
+  expect([source.pid, await identityOf(source), source.state]).toEqual([pid, before.identity, "running"]);
+  expect(
+    new Set(all.flatMap(({ mac, address, machineId, sshHostKey }) => [mac, address, machineId, sshHostKey])).size,
+  ).toBe(12);
+
+  // What one writes from now on is its own, also once it is on its disk.
+  await Promise.all(all.map((vm) => shell(vm, `echo ${vm.hostname} > /root/own`)));
+  for (const vm of all) await dropCaches(vm);
+  for (const vm of all)
+    expect(await shell(vm, "cat /root/own /root/synced /root/unsynced")).toBe(`${vm.hostname}\nbefore\nlate`);
+  // The forks are on the source's network.
+  for (const fork of forks)
+    await shell(source, `ping -c 1 -W 5 ${fork.address}`).then((text) => expect(text).toContain("1 packets received"));
+});
+
+test("a fork outlives its source, can be forked, and everything goes with the last of them", async () => {
+  await using lab = await openLab();
+  const source = await activateOne(lab.pool, { substrate: "mini" });
+  await shell(source, "echo first > /root/a; sync");
+  const [fork] = await source.fork(1);
+  await shell(source, "echo second > /root/b");
+  const [later] = await source.fork(1); // of a source that was forked before
+  await source.release();
+  if (fork === undefined || later === undefined) throw new Error("no forks");
+  const [grandchild] = await fork.fork(1, { run: { argv: ["sh", "-c", "echo third > /root/c"] } });
+  await fork.release();
+  if (grandchild === undefined) throw new Error("no fork");
+  for (const vm of [later, grandchild]) {
+    await dropCaches(vm);
+    await expectItself(vm);
+  }
+  expect(await shell(later, "cat /root/a /root/b")).toBe("first\nsecond");
+  expect(await shell(grandchild, "ls /root/b 2> /dev/null; cat /root/a /root/c")).toBe("first\nthird");
+});
+
+test("what is written while a guest is forked is in all of its memory or in none", async () => {
+  await using lab = await openLab();
+  const source = await activateOne(lab.pool, { substrate: "mini" });
+  // It changes its memory as fast as it can, and notices when a part of it is older than the rest.
+  const text = `(while :; do dd if=/dev/urandom of=/dev/shm/new bs=64k count=16; md5sum < /dev/shm/new > /dev/shm/sum
+    [ "$(md5sum < /dev/shm/new)" = "$(cat /dev/shm/sum)" ] || echo torn > /dev/shm/torn; done) > /dev/null 2>&1 < /dev/null &`;
+  await shell(source, text);
+  for (let round = 0; round < 3; round++) {
+    const forks = await source.fork(2);
+    await delay(2000);
+    for (const vm of [source, ...forks])
+      expect(await shell(vm, "ls /dev/shm/torn 2> /dev/null; echo whole")).toBe("whole");
+    await Promise.all(forks.map((fork) => fork.release()));
+  }
+});
+
+test("an aborted fork leaves the source running, and nothing else", async () => {
+  await using lab = await openLab();
+  const source = await activateOne(lab.pool, { substrate: "mini" });
+  for (const afterMs of [1, 30, 100, 200, 300, 500]) {
+    const forks = await source.fork(1, { signal: AbortSignal.timeout(afterMs) }).catch((error: unknown) => error);
+    if (Array.isArray(forks)) await Promise.all(forks.map((fork: Vm) => fork.release()));
+    else expect(forks).toMatchObject({ code: "ABORTED" });
+    expect((await source.exec(["true"])).exitCode).toBe(0);
+    await expectItself(source);
+  }
+  expect((await lab.pool.gc()).folders).toEqual([]);
+});
+
+// Moments of a fork, the source standing still in most of them.
+test.each([20, 120, 250, 400, 700])(
+  "an owner that is killed %i ms into a fork leaves a source that runs",
+  async (afterMs) => {
+    const script = `
+    import { Pool } from ${JSON.stringify(new URL("../../lib/index.ts", import.meta.url).href)};
+    const pool = await Pool.open(${JSON.stringify(labDirectories())});
+    const [source] = await pool.activate(1, { substrate: "mini" });
+    await source.exec(["sh", "-c", "echo kept > /root/kept"]);
+    console.log(source.id);
+    await source.fork(2);
+    setInterval(() => {}, 1000);
+  `;
+    const owner = spawn(process.execPath, ["--input-type=module-typescript", "--eval", script], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const [id] = await once(createInterface({ input: owner.stdout }), "line");
+    await delay(afterMs);
+    owner.kill("SIGKILL");
+    await once(owner, "exit");
+
+    await using lab = await openLab();
+    const source = lab.pool.vms.find((vm) => vm.id === id);
+    if (source === undefined) throw new Error("the source is gone");
+    await expectItself(source);
+    const [fork] = await source.fork(1);
+    if (fork === undefined) throw new Error("no fork");
+    await dropCaches(fork);
+    expect(await shell(fork, "cat /root/kept")).toBe("kept");
+    expect(await lab.pool.gc()).toMatchObject({
+      processes: [],
+      folders: [],
+      sharedMemory: [],
+      records: [],
+      leases: [],
+    });
+  },
+);

@@ -1,3 +1,4 @@
+import { firmwareArguments, firmwareMachineOptions } from "./firmware.ts";
 import { commaOptions } from "./options.ts";
 import type { MachineGrowth, VmConfig } from "./vm-config.ts";
 
@@ -10,6 +11,7 @@ export const MEMORY_SLOTS = 4;
 /** Ids that other parts use over QMP. */
 export const NIC_ID = "net0";
 export const DISK_NODE = "disk0";
+const SEED_NODE = "seed0";
 /**
  * The hub that the NIC is plugged into. A NIC's back end cannot be changed while it runs, but what else is on its hub can:
  * a clone joins any network after it was started. A hub also has no state in the migration stream, as slirp would.
@@ -47,7 +49,7 @@ const SERIAL_PORTS = 4;
  */
 const SERIAL_VECTORS = 11;
 
-const PCI_SLOTS = { serial: "0x3", disk: "0x4", nic: "0x5" } as const;
+const PCI_SLOTS = { serial: "0x3", disk: "0x4", nic: "0x5", seed: "0x6" } as const;
 
 /**
  * QEMU's argv for a configuration. Pure.
@@ -65,12 +67,13 @@ export function qemuArgv(config: VmConfig): string[] {
     ["-no-reboot"],
     ["-display", "none"],
     ["-sandbox", SANDBOX],
-    ["-machine", machineOptions(config.machine)],
+    ["-machine", machineOptions(config)],
     ["-accel", acceleratorOptions(config)],
     ["-cpu", config.cpuModel],
     ["-smp", commaOptions({ cpus: config.cpus, ...pluggableCpus(config.growth) })],
     ["-m", commaOptions({ size: `${config.memory.sizeMiB}M`, ...pluggableMemory(config.growth) })],
     ["-object", JSON.stringify(memoryBackend(config.memory))],
+    ...firmwareArguments(config.firmware),
     ...kernelArguments(config.kernel),
     ["-chardev", commaOptions({ id: CONSOLE_ID, size: CONSOLE_RING_BYTES }, "ringbuf")],
     ["-serial", `chardev:${CONSOLE_ID}`],
@@ -95,6 +98,7 @@ export function qemuArgv(config: VmConfig): string[] {
     }),
     ["-blockdev", JSON.stringify(disk(config.disk))],
     device({ driver: "virtio-blk-pci", id: "blk0", drive: DISK_NODE, addr: PCI_SLOTS.disk }),
+    ...seedArguments(config.seed),
     ["-netdev", JSON.stringify({ type: "hubport", id: "netdev0", hubid: HUB_ID })],
     ["-netdev", JSON.stringify({ type: "hubport", id: SINK_ID, hubid: HUB_ID })],
     device({ driver: "virtio-net-pci", id: NIC_ID, netdev: "netdev0", addr: PCI_SLOTS.nic, romfile: "" }),
@@ -112,11 +116,9 @@ function pluggableMemory(growth: MachineGrowth | undefined) {
   return growth === undefined ? {} : { slots: MEMORY_SLOTS, maxmem: `${growth.maxMemoryMiB}M` };
 }
 
-function machineOptions(machine: string): string {
-  return commaOptions(
-    { usb: false, vmport: false, "dump-guest-core": false, "mem-merge": false, "memory-backend": "ram0" },
-    machine,
-  );
+function machineOptions({ machine, firmware }: VmConfig): string {
+  const options = { usb: false, vmport: false, "dump-guest-core": false, "mem-merge": false, "memory-backend": "ram0" };
+  return commaOptions({ ...options, ...firmwareMachineOptions(firmware) }, machine);
 }
 
 function acceleratorOptions({ accelerator, growth }: VmConfig): string {
@@ -162,6 +164,16 @@ function disk({ file, backingFile }: VmConfig["disk"]) {
     file: { driver: "file", filename: backingFile, "read-only": true },
   };
   return { ...overlay, backing };
+}
+
+/** Only for a first boot, whose machine is never frozen. */
+function seedArguments(seed: string | undefined): string[][] {
+  if (seed === undefined) return [];
+  const file = { driver: "file", filename: seed, "read-only": true };
+  return [
+    ["-blockdev", JSON.stringify({ driver: "raw", "node-name": SEED_NODE, "read-only": true, file })],
+    device({ driver: "virtio-blk-pci", id: "blk1", drive: SEED_NODE, addr: PCI_SLOTS.seed }),
+  ];
 }
 
 /** A new id tells a guest's kernel that it is a copy, and must reseed its generator. Source: QEMU docs, "Virtual Machine Generation ID". */

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -15,7 +15,8 @@ const BUILD_TIMEOUT_MS = 240_000;
 
 /** The guest of `mini` has no systemd, and keeps the files of its identity elsewhere than the defaults say. */
 const GUEST = `
-memoryMiB: 192
+memoryMiB: 256
+bootTimeoutMs: 90000
 ready: [{ probe: port, port: 22 }]
 identity:
   sshHostKey: { path: /etc/dropbear/dropbear_ed25519_host_key, format: dropbear }
@@ -25,6 +26,7 @@ identity:
 
 /** Stands in for cloud-init: leaves on the disk what it saw of its seed. */
 const CLOUD_INIT = `#!/bin/sh
+[ "$*" = "status --wait" ] || exit 0
 mkdir -p /etc/cloud /home/seen
 dd if=/dev/vdb bs=1 skip=32808 count=6 2>/dev/null > /home/seen/label
 cat /sys/block/vdb/ro > /home/seen/read-only
@@ -72,7 +74,7 @@ describe("a disk of the user's own", () => {
       const [vm] = vms;
       expect((await vm?.exec(["ls", "/sys/firmware/efi"]))?.exitCode).not.toBe(0);
       await lab.pool.dock("legacy", { min: 1 });
-      await lab.pool.docked("legacy");
+      await lab.pool.docked("legacy", { count: 1, timeoutMs: 60_000 });
       const [docked] = await lab.pool.activate(1, { substrate: "legacy" });
       expect(docked?.origin).toBe("docked");
       if (docked !== undefined) await expectPersonal(docked);
@@ -109,4 +111,37 @@ describe("a disk of the user's own", () => {
     },
     BUILD_TIMEOUT_MS,
   );
+
+  test(
+    "with cloud-init: it has its seed on one boot of its own, which the clones know nothing of",
+    async () => {
+      const own = join(dir, "seeded");
+      await bootableImage(own, [{ path: "/usr/bin/cloud-init", content: CLOUD_INIT, mode: 0o755 }]);
+      const recipeFile = await recipe(
+        "seeded",
+        "image: seeded/disk.raw\nformat: raw\nfirmware: bios\ncloudInit: true\n",
+      );
+      await using lab = await openLab();
+      await lab.pool.build({ recipeFile });
+      const [vm] = await lab.pool.activate(1, { substrate: "seeded" });
+      if (vm === undefined) throw new Error("no VM");
+      await expectPersonal(vm);
+      expect(await output(vm, "cat", "/home/seen/label")).toBe("CIDATA");
+      expect(await output(vm, "cat", "/home/seen/read-only")).toBe("1");
+    },
+    BUILD_TIMEOUT_MS,
+  );
+
+  test("without a guest agent: says what is missing, with the end of the console", async () => {
+    const recipeFile = await recipe("silent", "image: disk.raw\nformat: raw\nfirmware: bios\n");
+    await writeFile(
+      recipeFile,
+      (await readFile(recipeFile, "utf8")).replace("bootTimeoutMs: 90000", "bootTimeoutMs: 1000"),
+    );
+    await using lab = await openLab();
+    await expect(lab.pool.build({ recipeFile })).rejects.toMatchObject({
+      code: "BUILD_FAILED",
+      message: expect.stringMatching(/qemu-guest-agent must be installed and enabled.*console ends with/),
+    });
+  });
 });

@@ -2,8 +2,8 @@ import { execFile } from "node:child_process";
 import { access, chmod, copyFile, mkdir, open, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { recipeNamed } from "../../lib/substrate/index.ts";
 import { Paths, type RecipePaths } from "../../lib/host/index.ts";
+import { recipeNamed } from "../../lib/substrate/index.ts";
 import { labDirectories } from "./lab.ts";
 
 const run = promisify(execFile);

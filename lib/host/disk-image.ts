@@ -105,6 +105,6 @@ function keyOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
 /** @param problem continues "image FILE ..." */
 function refused(file: string, problem: string, cause?: unknown): VmSubstrateError {
   const way = "copy it with qemu-img convert into a qcow2 or raw image that stands alone";
-  const message = `image ${file} ${problem}; nothing of it was read. If it is yours, ${way}`;
+  const message = `image ${file} ${problem}; no tool was given it. If it is yours, ${way}`;
   return new VmSubstrateError("DISK_IMAGE_REFUSED", message, { cause, details: { file, problem } });
 }

@@ -106,6 +106,7 @@ async function mbr(dir: string, rootSectors: number): Promise<Buffer> {
   const core = join(dir, "core.img");
   await grub(dir, "i386-pc", core, ["biosdisk"]);
   const first = await readFile(`${GRUB}/i386-pc/boot.img`);
+  first.fill(0, 446, 510); // where code for floppies was
   partition(0x80, FAT, BOOT_START, ROOT_START - BOOT_START).copy(first, 446);
   partition(0, LINUX, ROOT_START, rootSectors).copy(first, 462);
   first.writeUInt16LE(0xaa55, 510);

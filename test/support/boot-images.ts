@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { access, chmod, copyFile, mkdir, open, readFile, stat, writeFile } from "node:fs/promises";
+import { access, chmod, mkdir, open, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { Paths, type RecipePaths } from "../../lib/host/index.ts";
@@ -130,9 +130,4 @@ async function grub(dir: string, platform: string, output: string, modules: read
 export async function asQcow2(raw: string, qcow2: string): Promise<string> {
   await run("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", raw, qcow2]);
   return qcow2;
-}
-
-export async function copied(from: string, to: string): Promise<string> {
-  await copyFile(from, to);
-  return to;
 }

@@ -66,7 +66,7 @@ export async function emptyDock(pool: Pool, { signal }: Context): Promise<void> 
 }
 
 /** Nothing of a dock is starting, and what was has settled. */
-async function atRest(pool: Pool, signal: AbortSignal): Promise<void> {
+export async function atRest(pool: Pool, signal: AbortSignal): Promise<void> {
   while (pool.docks.some(({ starting, ready, max }) => starting > 0 || ready > max)) {
     await delay(10, undefined, { signal });
   }

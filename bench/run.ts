@@ -4,6 +4,7 @@ import { benchClaim } from "./claim.ts";
 import { benchCompare } from "./compare.ts";
 import { LIBVIRT_SETUP } from "./compare-libvirt.ts";
 import { type Context, defaultStateDir } from "./context.ts";
+import { benchDebian } from "./debian.ts";
 import { benchDensity } from "./density.ts";
 import { benchResize } from "./resize.ts";
 
@@ -23,6 +24,9 @@ const HELP = `npm run bench -- <benchmark> [options]
              --rounds N          VMs of each kind (default 10)
              --work-dir DIR      for the images of savevm and virsh (default /dev/shm)
              --no-libvirt        without virsh restore
+  debian     Debian 12: cold boot, clone, clone by the agent only, claim of a primed clone; nginx; memory
+             --rounds N          cold boots (default 10)
+             --claims N          clones and claims of each kind (default 50)
   resize     claims of docked clones with more processors, memory and disk than their substrate
              --claims N          claims of each kind (default 20)
 
@@ -74,6 +78,7 @@ const BENCHMARKS: Readonly<Record<string, (context: Context) => Promise<void>>> 
     benchDensity({ max: count("max", 300), claimsPerStep: count("claims", 10), batch: count("batch", 32) }, context),
   compare: (context) =>
     benchCompare({ rounds: count("rounds", 10), workDir: values["work-dir"], libvirt: !values["no-libvirt"] }, context),
+  debian: (context) => benchDebian({ rounds: count("rounds", 10), claims: count("claims", 50) }, context),
   resize: (context) => benchResize(count("claims", 20), context),
 };
 

@@ -6,7 +6,7 @@ import type { MachineGrowth, VmConfig } from "./vm-config.ts";
 export const SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /** Memory modules that can be plugged into a machine; each costs the guest's kernel an ACPI device. */
-export const MEMORY_SLOTS = 4;
+const MEMORY_SLOTS = 4;
 
 /** Ids that other parts use over QMP. */
 export const NIC_ID = "net0";

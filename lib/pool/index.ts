@@ -13,6 +13,7 @@ export type {
   FileSpec,
   NetworkSpec,
   PoolOptions,
+  ResourcesSpec,
   RunSpec,
 } from "./options.ts";
 export { Pool } from "./pool.ts";

@@ -1,4 +1,4 @@
-import type { Substrate } from "../substrate/index.ts";
+import type { Generalized, Substrate } from "../substrate/index.ts";
 
 /** What a person wants to know about a substrate. Sizes in bytes. */
 export interface SubstrateInfo {
@@ -14,9 +14,11 @@ export interface SubstrateInfo {
     /** What its RAM file really holds. */
     readonly residentBytes: number;
   };
+  /** What was taken out of the guest before it was frozen, and why. */
+  readonly generalized: readonly Generalized[];
 }
 
 export function substrateInfo({ manifest }: Substrate): SubstrateInfo {
-  const { name, version, createdAt, accelerator, memory } = manifest;
-  return { name, version, createdAt, recipe: manifest.guest.recipe, accelerator, qemu: manifest.qemu.build, memory };
+  const { name, version, createdAt, accelerator, memory, generalized, guest, qemu } = manifest;
+  return { name, version, createdAt, recipe: guest.recipe, accelerator, qemu: qemu.build, memory, generalized };
 }

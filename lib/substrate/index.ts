@@ -4,6 +4,7 @@ export { writeArchive } from "./archive-write.ts";
 export { bootedBy, clonesFirmware } from "./boot-files.ts";
 export { type BuildResult, buildSubstrate } from "./build.ts";
 export { Catalog, type Substrate, type SubstrateVersion } from "./catalog.ts";
+export type { Generalized } from "./generalize/index.ts";
 export { LoadedSubstrate } from "./loaded-substrate.ts";
 export { machineConfig } from "./machine.ts";
 export type { Manifest } from "./manifest.ts";

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ActivateSpec } from "../../lib/pool/index.ts";
 import { openFakePool } from "../support/fake-host.ts";
+import { addFakeSubstrate } from "../support/fake-substrate.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
 import { activateOne, said, textOf } from "../support/vms.ts";
 
@@ -113,5 +114,22 @@ describe("a VM", () => {
     const activating = fake.pool.activate(1, { ...SPEC, files: [{ path: "/no/such/folder", content: "" }] });
     await expect(activating).rejects.toMatchObject({ code: "GUEST_HELPER_FAILED" });
     await expectNothingLeft(fake.host.paths, { open: true });
+  });
+});
+
+describe("services that remember who the substrate was", () => {
+  it("are told before anybody gets the VM, and one that does not take it in costs the VM", async () => {
+    await using fake = await openFakePool();
+    await addFakeSubstrate(fake.host.paths, {
+      name: "told",
+      manifest: { tell: [["true"], ["systemctl", "reload", "a"]] },
+    });
+    await addFakeSubstrate(fake.host.paths, { name: "deaf", manifest: { tell: [["true"], ["false"]] } });
+    await fake.pool.activate(1, { substrate: "told" });
+    await expect(fake.pool.activate(1, { substrate: "deaf" })).rejects.toMatchObject({
+      code: "IDENTITY_UNVERIFIED",
+      details: { part: "services", argv: ["false"] },
+    });
+    expect(fake.pool.vms).toHaveLength(1);
   });
 });

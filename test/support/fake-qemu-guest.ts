@@ -1,3 +1,4 @@
+import { matches } from "../../lib/substrate/generalize/find.ts";
 import { FakeHelper } from "./fake-helper.ts";
 import type { FakeScript } from "./fake-qemu-script.ts";
 import { type FakeArguments, FakeCommandError, type FakeCommands, FakeGuestAgent } from "./fake-qmp-server.ts";
@@ -9,11 +10,14 @@ const LISTENS_ON_22 =
 export class FakeGuest {
   readonly files = new Map<string, Buffer>([
     ["/proc/meminfo", Buffer.from("MemTotal:       90000 kB\nMemFree:        60000 kB\nMemAvailable:   65000 kB\n")],
+    ["/proc/sys/vm/min_free_kbytes", Buffer.from("2737\n")],
     ["/proc/net/tcp", Buffer.from(LISTENS_ON_22)],
     ["/proc/net/tcp6", Buffer.from("  sl  local_address remote_address  st\n")],
     ["/etc/machine-id", Buffer.from("0123456789abcdef0123456789abcdef\n")],
     ["/root/.ssh/authorized_keys", Buffer.from("ssh-ed25519 AAAA builder\n")],
   ]);
+  /** Each call of systemctl. */
+  readonly ran: string[] = [];
   readonly helper: FakeHelper;
   readonly agent: FakeGuestAgent;
   readonly #processes = new Map<number, Record<string, unknown>>();
@@ -60,6 +64,9 @@ export class FakeGuest {
         return ended(`${this.helper.received.join("\n")}\n`);
       case "sleep":
         return { exited: false };
+      case "systemctl":
+        this.ran.push(argv.join(" "));
+        return ended(this.#systemctl(args));
       case "find":
         return ended(this.#find(args));
       default:
@@ -68,14 +75,30 @@ export class FakeGuest {
     }
   }
 
-  /** `find DIR -mindepth 1 -maxdepth 1 -name BASE [-exec rm -rf {} +]` */
+  /** `find ROOT... -depth ( -path P -o -path Q ) [! -path R]... [-type f -size +0] -print [-delete | -exec truncate -s 0 {} +]` */
   #find(args: readonly string[]): string {
-    const base = (args[args.indexOf("-name") + 1] ?? "").replaceAll(".", "\\.").replaceAll("*", "[^/]*");
-    const pattern = new RegExp(`^${args[0] === "/" ? "" : args[0]}/${base}$`);
-    const found = [...this.agent.files.keys()].filter((path) => pattern.test(path));
-    if (!args.includes("-exec")) return found.join("\n");
-    for (const path of found) this.agent.files.delete(path);
-    return "";
+    const patterns = args.flatMap((arg, i) => (args[i - 1] === "-path" && args[i - 2] !== "!" ? [arg] : []));
+    const except = args.flatMap((arg, i) => (args[i - 1] === "-path" && args[i - 2] === "!" ? [arg] : []));
+    const found = [...this.agent.files].filter(
+      ([path, content]) =>
+        patterns.some((pattern) => matches(pattern, path)) &&
+        !except.some((pattern) => matches(pattern, path)) &&
+        (!args.includes("+0") || content.length > 0),
+    );
+    for (const [path] of found) {
+      if (path.includes("stubborn")) continue;
+      if (args.includes("-delete")) this.agent.files.delete(path);
+      if (args.includes("truncate")) this.agent.files.set(path, Buffer.alloc(0));
+    }
+    return found.map(([path]) => `${path}\n`).join("");
+  }
+
+  /** `is-active`, of the units that the guest's /run/active names; whatever else succeeds. */
+  #systemctl([verb, ...units]: readonly string[]): string {
+    if (verb !== "is-active") return "";
+    const active = this.agent.files.get("/run/active")?.toString().split("\n") ?? [];
+    const states = units.filter((unit) => unit !== "--").map((unit) => (active.includes(unit) ? "active" : "inactive"));
+    return `${states.join("\n")}\n`;
   }
 
   get #commands(): FakeCommands {

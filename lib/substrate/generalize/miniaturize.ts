@@ -5,9 +5,11 @@ import type { GuestChannels } from "../ready/index.ts";
 import type { GuestProfile } from "../recipe.ts";
 import type { StepOptions } from "./step-options.ts";
 
-/** Kept free of the scrub, so that the guest's own programs are not killed for memory: the kernel keeps a reserve by its size. */
+/** Kept free of the scrub, so that the guest's own programs are not killed for memory. */
 const SCRUB_KEEP_KIB = 4096;
-const SCRUB_KEEP_KIB_PER_MIB = 16;
+/** The kernel's own reserve meanwhile; by its choice it grows with the memory, and the scrub cannot reach what it keeps. */
+const SCRUB_RESERVE_KIB = 1024;
+const RESERVE_FILE = "/proc/sys/vm/min_free_kbytes";
 
 /**
  * Makes a guest small: what it wrote is on its disk, free blocks of the disk are given back, caches are dropped, and free memory
@@ -20,8 +22,10 @@ export async function miniaturize(guest: GuestChannels, profile: GuestProfile, o
   await guestExec(guest.agent, ["fstrim", "/"], options).catch(() => {}); // without it the disk is only larger
   await writeGuestFile(guest.agent, "/proc/sys/vm/drop_caches", "3\n", options);
   await writeGuestFile(guest.agent, "/proc/sys/vm/compact_memory", "1\n", options).catch(() => {});
-  const keepKiB = Math.max(SCRUB_KEEP_KIB, profile.memoryMiB * SCRUB_KEEP_KIB_PER_MIB);
-  await guest.helper.request([{ name: "scrub", value: String(keepKiB) }], options);
+  const reserve = await readGuestFile(guest.agent, RESERVE_FILE, options);
+  await writeGuestFile(guest.agent, RESERVE_FILE, `${SCRUB_RESERVE_KIB}\n`, options);
+  await guest.helper.request([{ name: "scrub", value: String(SCRUB_KEEP_KIB) }], options);
+  await writeGuestFile(guest.agent, RESERVE_FILE, reserve, options);
   await warmUp(guest, profile, options);
 }
 

@@ -9,7 +9,7 @@ interface Service {
 }
 
 /** Services that must be told after a claim, where they run. A new one is one entry. */
-export const SERVICES: readonly Service[] = [
+const SERVICES: readonly Service[] = [
   // It reads its host keys at its start; with ssh.socket it starts for each connection, and needs no telling.
   { unit: "ssh.service", tell: ["systemctl", "reload", "ssh.service"] },
   { unit: "sshd.service", tell: ["systemctl", "reload", "sshd.service"] },

@@ -27,8 +27,8 @@ const PACKAGES = [
 const MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "virtio_net"];
 const BOOTSTRAP_TIMEOUT_MS = 1_200_000;
 const TOOL_TIMEOUT_MS = 300_000;
-/** Their host keys and ids are the build's; they are made for each clone. */
-const NOT_IN_A_DISK = ["./etc/ssh/ssh_host_*", "./var/lib/systemd/random-seed", "./dev/*"];
+/** Keys and seeds are made for each clone; sshd has groups of its own where it finds no moduli, which are half a MiB of memory. */
+const NOT_IN_A_DISK = ["./etc/ssh/moduli", "./etc/ssh/ssh_host_*", "./var/lib/systemd/random-seed", "./dev/*"];
 /** Timers and consoles of a machine that lives for months. */
 const MASKED_UNITS = [
   "apt-daily.timer",
@@ -50,7 +50,14 @@ const MEMORY_FOLDERS = "etc 755\nroot/.ssh 700\nvar/lib/systemd 755\n";
 /** For hardware that no clone has, and that udev would load drivers for. */
 const NO_MODULES = ["ata_generic", "ata_piix", "evdev", "kvm_amd", "kvm_intel", "psmouse", "serio_raw"];
 const JOURNAL = "[Journal]\nStorage=volatile\nRuntimeMaxUse=2M\n";
-const FILES = ["debian/helper.service", "debian/network.service", "initramfs/init", ...HELPER_FILES];
+const FILES = [
+  "debian/helper.service",
+  "debian/network.service",
+  "debian/ssh.socket",
+  "debian/ssh@.service",
+  "initramfs/init",
+  ...HELPER_FILES,
+];
 
 /** All of this machine's own that goes into a base. */
 export const BASE_FILES: readonly string[] = FILES;
@@ -157,8 +164,8 @@ async function addOwnFiles(root: GuestRoot, helper: string): Promise<void> {
     await root.link(`${units}/multi-user.target.wants/${unit}`, `../${unit}`);
   }
   for (const unit of MASKED_UNITS) await root.link(`${units}/${unit}`, "/dev/null");
-  // A daemon of SSH for each connection reads the host key of this clone, and none waits in memory.
-  await root.link(`${units}/sockets.target.wants/ssh.socket`, "/lib/systemd/system/ssh.socket");
+  for (const unit of ["ssh.socket", "ssh@.service"]) await root.copy(guestFile(`debian/${unit}`), `${units}/${unit}`);
+  await root.link(`${units}/sockets.target.wants/ssh.socket`, "../ssh.socket");
   await root.link(`${units}/ssh.service`, "/dev/null");
   await root.file("/etc/systemd/journald.conf.d/volatile.conf", JOURNAL);
   await root.file("/etc/modprobe.d/vm-substrate.conf", NO_MODULES.map((name) => `blacklist ${name}\n`).join(""));

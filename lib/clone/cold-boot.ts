@@ -1,8 +1,9 @@
-import { rm } from "node:fs/promises";
+import { chmod, constants, copyFile, rm } from "node:fs/promises";
 import { MIB } from "../core/index.ts";
 import { createOverlay, QemuInstance, requireSharedMemory } from "../host/index.ts";
-import { awaitReady, type LoadedSubstrate, machineConfig } from "../substrate/index.ts";
+import { awaitReady, bootedBy, type LoadedSubstrate, machineConfig } from "../substrate/index.ts";
 import { type ActivateOptions, makePersonal, personalVm } from "./activate.ts";
+import { channelTo } from "./channel.ts";
 import { Clone } from "./clone.ts";
 import type { CloneDependencies } from "./dependencies.ts";
 import { GuestLink } from "./guest-link.ts";
@@ -27,13 +28,15 @@ export async function coldBoot(
   const clock = new PhaseClock(options.startedAt, options.plannedAt);
   const paths = deps.paths.vm(plan.id);
   const ram = deps.paths.buildRam(plan.id);
-  const { disk, kernel, initrd } = substrate.substrate.paths;
+  const { paths: files } = substrate.substrate;
+  const { disk } = files;
   await requireSharedMemory(deps.paths.sharedMemoryRoot, manifest.guest.memoryMiB * MIB, "a cold boot");
   await using undo = new AsyncDisposableStack();
   undo.defer(() => rm(ram, { force: true }));
   undo.defer(() => QemuInstance.removeFolders(paths));
   await QemuInstance.prepareFolders(paths);
   await createOverlay(paths.overlay, disk, manifest.diskSizeBytes);
+  if (manifest.guest.firmware === "uefi") await copyWritable(files.firmwareVars, paths.firmwareVars);
   clock.mark("overlay");
 
   const config = machineConfig({
@@ -45,13 +48,13 @@ export async function coldBoot(
     paths,
     ram: { file: ram, share: true },
     disk: { file: paths.overlay, backingFile: disk },
-    kernel: { image: kernel, initrd, commandLine: manifest.guest.kernelCommandLine },
+    ...bootedBy(manifest.guest, { ...files, firmwareVars: paths.firmwareVars }),
   });
   const instance = undo.use(await QemuInstance.launch({ ...deps, config, paths, signal }));
   clock.mark("spawn");
 
   const guest = undo.use(
-    await GuestLink.connect({ paths, channel: "helper", helperProgram: substrate.substrate.paths.helper }),
+    await GuestLink.connect({ paths, channel: channelTo(manifest, "helper"), helperProgram: files.helper }),
   );
   const clone = new Clone(instance, guest, undo.move());
   const booting = async () => {
@@ -76,4 +79,9 @@ export async function coldBoot(
     throw error;
   }
   return personalVm(plan, substrate, clone, "booted", clock, options, deps);
+}
+
+async function copyWritable(from: string, to: string): Promise<void> {
+  await copyFile(from, to, constants.COPYFILE_EXCL);
+  await chmod(to, 0o600);
 }

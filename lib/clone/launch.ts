@@ -1,7 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { withDeadline } from "../core/index.ts";
 import { createOverlay, QemuInstance } from "../host/index.ts";
-import { type LoadedSubstrate, machineConfig } from "../substrate/index.ts";
+import { clonesFirmware, type LoadedSubstrate, machineConfig } from "../substrate/index.ts";
+import { channelTo } from "./channel.ts";
 import { Clone } from "./clone.ts";
 import type { ChannelKind, CloneDependencies } from "./dependencies.ts";
 import { GuestLink } from "./guest-link.ts";
@@ -50,13 +51,14 @@ export async function launchClone(
     paths,
     ram: { file: substrate.ramFile, share: false },
     disk: { file: paths.overlay, backingFile: disk },
+    ...clonesFirmware(manifest.files),
     incoming: true,
   });
   const instance = undo.use(await QemuInstance.launch({ ...deps, config, paths, signal, inheritFiles: [state] }));
   failpoint("launch.spawned");
   clock.mark("spawn");
 
-  const guest = undo.use(await GuestLink.connect({ paths, channel, helperProgram }));
+  const guest = undo.use(await GuestLink.connect({ paths, channel: channelTo(manifest, channel), helperProgram }));
   failpoint("launch.connected");
   await load(instance, signal);
   failpoint("launch.loaded");

@@ -36,6 +36,7 @@ export const ERROR_CODES = {
   RECIPE_UNKNOWN: "There is no recipe of that name.",
   RECIPE_TOOL_MISSING: "A program that the recipe needs is not installed.",
   RECIPE_FAILED: "A step of making the guest's disk failed.",
+  DISK_IMAGE_REFUSED: "A disk image is of a kind, or a size, that is not opened.",
   BUILD_FAILED: "The guest did not become ready, or could not be generalized or frozen.",
   SUBSTRATE_NOT_FOUND: "The catalog has no substrate of that name or version.",
   SUBSTRATE_CORRUPT: "A file of a substrate does not match its manifest.",

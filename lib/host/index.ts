@@ -1,5 +1,7 @@
 export { cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
+export { DISK_FORMATS, type DiskFormat, DiskImage, MAX_IMAGE_MIB } from "./disk-image.ts";
 export { type DoctorCheck, type DoctorOptions, doctor } from "./doctor.ts";
+export { uefiFirmware } from "./firmware.ts";
 export { ForkServer } from "./fork-server.ts";
 export { requireDescriptors, requireDisk, requireMemory, requireSharedMemory, sharedMemory } from "./headroom.ts";
 export { plugCpus, plugMemory, resizeDisk } from "./hot-plug.ts";

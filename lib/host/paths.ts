@@ -6,6 +6,9 @@ import { VmSubstrateError } from "../core/index.ts";
 /** `sun_path` is 108 bytes with its terminator. Node cuts a longer path silently, and so talks to another socket. */
 export const SOCKET_PATH_MAX_BYTES = 107;
 
+const FIRMWARE_CODE = "firmware-code.fd";
+const FIRMWARE_VARS = "firmware-vars.fd";
+
 export interface Directories {
   /** Durable: substrates, overlays, the owner lock. Default: $XDG_STATE_HOME/vm-substrate. */
   readonly stateDir?: string | undefined;
@@ -120,6 +123,7 @@ export class Paths {
       dir,
       sockets,
       overlay: join(dir, "overlay.qcow2"),
+      firmwareVars: join(dir, FIRMWARE_VARS),
       log: join(dir, "qemu.log"),
       qmp: socketPath(join(sockets, "qmp")),
       agent: socketPath(join(sockets, "agent")),
@@ -139,6 +143,9 @@ export interface RecipePaths {
   readonly disk: string;
   readonly kernel: string;
   readonly initrd: string;
+  /** In place of those two, where the guest boots by UEFI. */
+  readonly firmwareCode: string;
+  readonly firmwareVars: string;
   /** The guest's helper as a program of its own, for guests into which the agent must carry it. */
   readonly helper: string;
 }
@@ -153,12 +160,16 @@ export interface SubstratePaths {
   /** What its guest was booted by; a clone never boots. */
   readonly kernel: string;
   readonly initrd: string;
+  readonly firmwareCode: string;
+  readonly firmwareVars: string;
 }
 
 export interface VmPaths {
   readonly dir: string;
   readonly sockets: string;
   readonly overlay: string;
+  /** Of a VM that was booted by UEFI; clones were not. */
+  readonly firmwareVars: string;
   readonly log: string;
   readonly qmp: string;
   readonly agent: string;
@@ -168,7 +179,15 @@ export interface VmPaths {
 
 function recipePaths(dir: string): RecipePaths {
   const file = (name: string) => join(dir, name);
-  return { dir, disk: file("disk.qcow2"), kernel: file("vmlinuz"), initrd: file("initrd"), helper: file("helper") };
+  return {
+    dir,
+    disk: file("disk.qcow2"),
+    kernel: file("vmlinuz"),
+    initrd: file("initrd"),
+    firmwareCode: file(FIRMWARE_CODE),
+    firmwareVars: file(FIRMWARE_VARS),
+    helper: file("helper"),
+  };
 }
 
 function substratePaths(dir: string): SubstratePaths {
@@ -181,6 +200,8 @@ function substratePaths(dir: string): SubstratePaths {
     helper: join(dir, "helper"),
     kernel: join(dir, "vmlinuz"),
     initrd: join(dir, "initrd"),
+    firmwareCode: join(dir, FIRMWARE_CODE),
+    firmwareVars: join(dir, FIRMWARE_VARS),
   };
 }
 

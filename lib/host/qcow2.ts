@@ -3,7 +3,7 @@ import { VmSubstrateError } from "../core/index.ts";
 
 const MAGIC = 0x514649fb; // "QFI\xfb"
 const VERSION = 3;
-const HEADER_BYTES = 104;
+export const HEADER_BYTES = 104;
 const CLUSTER_BITS = 16;
 const CLUSTER_BYTES = 1 << CLUSTER_BITS;
 const BACKING_FORMAT_EXTENSION = 0xe2792aca;
@@ -28,6 +28,10 @@ export async function qcow2VirtualSize(file: string): Promise<number> {
   return Number(buffer.readBigUInt64BE(24));
 }
 
+export function isQcow2(header: Buffer): boolean {
+  return header.length >= 4 && header.readUInt32BE(0) === MAGIC;
+}
+
 /** Incompatible features that an image of a substrate may have: another compression (bit 3), subclusters (bit 4). */
 const HARMLESS_FEATURES = 0b1_1000n;
 
@@ -39,12 +43,18 @@ const HARMLESS_FEATURES = 0b1_1000n;
 export async function qcow2Objection(file: string): Promise<string | undefined> {
   await using handle = await open(file, "r");
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(HEADER_BYTES), 0, HEADER_BYTES, 0);
-  if (bytesRead < HEADER_BYTES || buffer.readUInt32BE(0) !== MAGIC) return "is not a qcow2 image";
-  if (buffer.readUInt32BE(4) !== VERSION)
-    return `is a qcow2 image of version ${buffer.readUInt32BE(4)}, not ${VERSION}`;
-  if (buffer.readBigUInt64BE(8) !== 0n) return "has a backing file";
-  if (buffer.readUInt32BE(32) !== 0) return "is encrypted";
-  const features = buffer.readBigUInt64BE(72) & ~HARMLESS_FEATURES;
+  return headerObjection(buffer.subarray(0, bytesRead), [VERSION]);
+}
+
+/** As `qcow2Objection`, of a header that was read already. @param versions that may be */
+export function headerObjection(header: Buffer, versions: readonly number[]): string | undefined {
+  if (header.length < HEADER_BYTES || !isQcow2(header)) return "is not a qcow2 image";
+  const version = header.readUInt32BE(4);
+  if (!versions.includes(version)) return `is a qcow2 image of version ${version}, not ${versions.join(" or ")}`;
+  if (header.readBigUInt64BE(8) !== 0n) return "has a backing file";
+  if (header.readUInt32BE(32) !== 0) return "is encrypted";
+  if (version < VERSION) return undefined; // has no features, and something else in their place
+  const features = header.readBigUInt64BE(72) & ~HARMLESS_FEATURES;
   if (features !== 0n) return `has the features 0x${features.toString(16)} (damaged, or in an external data file)`;
   return undefined;
 }

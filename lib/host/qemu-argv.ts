@@ -1,3 +1,4 @@
+import { firmwareArguments, firmwareMachineOptions } from "./firmware.ts";
 import { commaOptions } from "./options.ts";
 import type { MachineGrowth, VmConfig } from "./vm-config.ts";
 
@@ -13,6 +14,7 @@ export const DISK_NODE = "disk0";
 export const DISK_DEVICE_ID = "blk0";
 /** Of the guest's memory, also its name in a migration stream. */
 export const RAM_BLOCK = "ram0";
+const SEED_NODE = "seed0";
 /**
  * The hub that the NIC is plugged into. A NIC's back end cannot be changed while it runs, but what else is on its hub can:
  * a clone joins any network after it was started. A hub also has no state in the migration stream, as slirp would.
@@ -50,7 +52,7 @@ const SERIAL_PORTS = 4;
  */
 const SERIAL_VECTORS = 11;
 
-const PCI_SLOTS = { serial: "0x3", disk: "0x4", nic: "0x5" } as const;
+const PCI_SLOTS = { serial: "0x3", disk: "0x4", nic: "0x5", seed: "0x6" } as const;
 
 /**
  * QEMU's argv for a configuration. Pure.
@@ -68,7 +70,7 @@ export function qemuArgv(config: VmConfig): string[] {
     ["-no-reboot"],
     ["-display", "none"],
     ["-sandbox", SANDBOX],
-    ["-machine", machineOptions(config.machine)],
+    ["-machine", machineOptions(config)],
     ["-accel", acceleratorOptions(config)],
     ["-cpu", config.cpuModel],
     ["-smp", commaOptions({ cpus: config.cpus, ...pluggableCpus(config.growth) })],
@@ -98,6 +100,8 @@ export function qemuArgv(config: VmConfig): string[] {
     }),
     ["-blockdev", JSON.stringify(disk(config.disk))],
     device({ driver: "virtio-blk-pci", id: DISK_DEVICE_ID, drive: DISK_NODE, addr: PCI_SLOTS.disk }),
+    ...seedArguments(config.seed),
+    ...firmwareArguments(config.firmware),
     ["-netdev", JSON.stringify({ type: "hubport", id: "netdev0", hubid: HUB_ID })],
     ["-netdev", JSON.stringify({ type: "hubport", id: SINK_ID, hubid: HUB_ID })],
     device({ driver: "virtio-net-pci", id: NIC_ID, netdev: "netdev0", addr: PCI_SLOTS.nic, romfile: "" }),
@@ -115,11 +119,15 @@ function pluggableMemory(growth: MachineGrowth | undefined) {
   return growth === undefined ? {} : { slots: MEMORY_SLOTS, maxmem: `${growth.maxMemoryMiB}M` };
 }
 
-function machineOptions(machine: string): string {
-  return commaOptions(
-    { usb: false, vmport: false, "dump-guest-core": false, "mem-merge": false, "memory-backend": RAM_BLOCK },
-    machine,
-  );
+function machineOptions({ machine, firmware }: VmConfig): string {
+  const options = {
+    usb: false,
+    vmport: false,
+    "dump-guest-core": false,
+    "mem-merge": false,
+    "memory-backend": RAM_BLOCK,
+  };
+  return commaOptions({ ...options, ...firmwareMachineOptions(firmware) }, machine);
 }
 
 function acceleratorOptions({ accelerator, growth }: VmConfig): string {
@@ -171,6 +179,16 @@ function disk({ file, backingFile }: VmConfig["disk"]) {
     file: { driver: "file", filename: backingFile, "read-only": true },
   };
   return { ...overlay, backing };
+}
+
+/** Only for a first boot, whose machine is never frozen. */
+function seedArguments(seed: string | undefined): string[][] {
+  if (seed === undefined) return [];
+  const file = { driver: "file", filename: seed, "read-only": true };
+  return [
+    ["-blockdev", JSON.stringify({ driver: "raw", "node-name": SEED_NODE, "read-only": true, file })],
+    device({ driver: "virtio-blk-pci", id: "blk1", drive: SEED_NODE, addr: PCI_SLOTS.seed }),
+  ];
 }
 
 /** A new id tells a guest's kernel that it is a copy, and must reseed its generator. Source: QEMU docs, "Virtual Machine Generation ID". */

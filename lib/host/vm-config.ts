@@ -23,12 +23,19 @@ export interface VmConfig {
   };
   /** Direct kernel boot; left away for clones, which never boot (saves their start time and about 15 MiB). */
   readonly kernel?: { readonly image: string; readonly initrd: string; readonly commandLine: string };
+  /** Flash chips with a UEFI firmware and its variables, for a guest that boots from its disk. Without them, SeaBIOS. */
+  readonly firmware?: { readonly code: Flash; readonly vars: Flash };
+  /** An image that is attached as a second disk, read-only. */
+  readonly seed?: string;
   readonly sockets: { readonly qmp: string; readonly agent: string; readonly helper: string };
   /** For guests with CONFIG_VMGENID: a UUID that no other VM has. */
   readonly generationId?: string;
   /** Start paused, waiting for `migrate-incoming`. */
   readonly incoming?: boolean;
 }
+
+/** A flash chip: the file that backs it, or its size alone where its content comes with a state that is loaded. */
+export type Flash = { readonly file: string } | { readonly sizeBytes: number };
 
 export interface MachineGrowth {
   readonly maxCpus: number;

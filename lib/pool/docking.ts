@@ -1,4 +1,4 @@
-import { type CloneDependencies, type DockPlan, dockClone, newClonePlan } from "../clone/index.ts";
+import { type CloneDependencies, channelTo, type DockPlan, dockClone, newClonePlan } from "../clone/index.ts";
 import type { Fabric, Fabrics, Identity, LeaseBook, LeasedValues } from "../netcfg/index.ts";
 import { AddressProbe, newIdentity, publicIdentity } from "../netcfg/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
@@ -91,7 +91,7 @@ function recordOf({ id, uuid, identity }: DockPlan, { manifest }: LoadedSubstrat
     bootId,
     substrate: { name: manifest.name, version: manifest.version },
     resources: recordedResources(manifest),
-    channel: "helper",
+    channel: channelTo(manifest, "helper"),
     target: recordedTarget(manifest),
     fabric: "none",
     origin: "docked",

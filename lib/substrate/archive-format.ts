@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import { MIB, VmSubstrateError } from "../core/index.ts";
 import type { SubstratePaths } from "../host/index.ts";
-import type { Manifest } from "./manifest.ts";
+import type { FileDigest, Manifest } from "./manifest.ts";
 
 /** A manifest has a few KiB; it is kept in memory. */
 export const MAX_MANIFEST_BYTES = 1 * MIB;
@@ -13,6 +13,8 @@ const MAX_STATE_BYTES = 256 * MIB;
 const MAX_HELPER_BYTES = 64 * MIB;
 /** A kernel, or an initramfs: read by QEMU as a whole. */
 const MAX_BOOT_FILE_BYTES = 512 * MIB;
+/** What a machine of this type takes. Source: QEMU's max-fw-size. */
+const MAX_FIRMWARE_BYTES = 8 * MIB;
 /** 1 TiB. What really fits is a matter of `requireDisk`. */
 const MAX_DISK_BYTES = 1_048_576 * MIB;
 /** 1 TiB. */
@@ -26,16 +28,30 @@ export const MAX_FILE_BYTES: Readonly<Record<SubstrateFile, number>> = {
   helper: MAX_HELPER_BYTES,
   kernel: MAX_BOOT_FILE_BYTES,
   initrd: MAX_BOOT_FILE_BYTES,
+  firmwareCode: MAX_FIRMWARE_BYTES,
+  firmwareVars: MAX_FIRMWARE_BYTES,
   disk: MAX_DISK_BYTES,
   ram: MAX_RAM_BYTES,
 };
 
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the record's keys are the files
-export const ARCHIVED_FILES = Object.keys(MAX_FILE_BYTES) as readonly SubstrateFile[];
+const ALL_FILES = Object.keys(MAX_FILE_BYTES) as readonly SubstrateFile[];
 
-/** The names of an archive's entries, in order: the manifest, then the files as they are named in the catalog. */
-export function entryNames(paths: SubstratePaths): readonly string[] {
-  return [paths.manifest, ...ARCHIVED_FILES.map((file) => paths[file])].map((path) => basename(path));
+/** The files that a substrate has, in an archive's order, and what its manifest says of each. */
+export function filesOf({ files }: Pick<Manifest, "files">): readonly (readonly [SubstrateFile, FileDigest])[] {
+  return ALL_FILES.flatMap((file) => {
+    const digest = files[file];
+    return digest === undefined ? [] : [[file, digest] as const];
+  });
+}
+
+/** The names of an archive's entries after the manifest, in order: the files as they are named in the catalog. */
+export function entryNames(manifest: Manifest, paths: SubstratePaths): readonly string[] {
+  return filesOf(manifest).map(([file]) => basename(paths[file]));
+}
+
+export function totalBytes(manifest: Manifest): number {
+  return filesOf(manifest).reduce((sum, [, { sizeBytes }]) => sum + sizeBytes, 0);
 }
 
 /** How far an export or import is. */
@@ -53,12 +69,12 @@ export interface ArchiveOptions {
 }
 
 /** Counts the bytes of all files, and reports them. */
-export function archiveProgress({ files }: Manifest, report: ArchiveOptions["onProgress"]) {
-  const totalBytes = ARCHIVED_FILES.reduce((sum, file) => sum + files[file].sizeBytes, 0);
+export function archiveProgress(manifest: Manifest, report: ArchiveOptions["onProgress"]) {
+  const all = totalBytes(manifest);
   let bytes = 0;
   return (file: SubstrateFile, more: number) => {
     bytes += more;
-    report?.({ file, bytes, totalBytes });
+    report?.({ file, bytes, totalBytes: all });
   };
 }
 

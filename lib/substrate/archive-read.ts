@@ -1,4 +1,5 @@
 import { chmod, mkdir, rm } from "node:fs/promises";
+import { basename } from "node:path";
 import { isVmSubstrateError, MIB, messageOf, newId, throwIfAborted } from "../core/index.ts";
 import {
   type Paths,
@@ -10,18 +11,19 @@ import {
 } from "../host/index.ts";
 import { type ArchiveEntry, archiveEntries, shown } from "./archive-entries.ts";
 import {
-  ARCHIVED_FILES,
   type ArchiveOptions,
   archiveProgress,
   entryNames,
+  filesOf,
   invalidArchive,
   MAX_FILE_BYTES,
   MAX_MANIFEST_BYTES,
   MAX_OVERHEAD_BYTES,
   type SubstrateFile,
+  totalBytes,
 } from "./archive-format.ts";
 import { requireCompatible } from "./compatibility.ts";
-import { type Manifest, parseManifest } from "./manifest.ts";
+import { type FileDigest, type Manifest, parseManifest } from "./manifest.ts";
 import { SparseWriter } from "./sparse-writer.ts";
 
 export interface UnpackOptions extends ArchiveOptions {
@@ -46,7 +48,7 @@ export async function unpackArchive(file: string, options: UnpackOptions): Promi
   await using undo = new AsyncDisposableStack();
   const files = paths.substrateStaging("import", newId());
   undo.defer(() => rm(files.dir, { recursive: true, force: true }));
-  const names = entryNames(files);
+  let names = [basename(files.manifest)];
   const allowance = { bytes: MAX_MANIFEST_BYTES + MAX_OVERHEAD_BYTES };
   let unpacking: Unpacking | undefined;
   let at = 0;
@@ -60,10 +62,12 @@ export async function unpackArchive(file: string, options: UnpackOptions): Promi
         const manifest = await readManifest(file, entry);
         await requireAcceptable(file, manifest, options);
         allowance.bytes += totalBytes(manifest);
+        names = [...names, ...entryNames(manifest, files)];
         await mkdir(files.dir, { mode: 0o700 });
         unpacking = { file, manifest, files, progress: archiveProgress(manifest, options.onProgress), signal };
       } else {
-        await unpackFile(unpacking, ARCHIVED_FILES[at - 1] as SubstrateFile, entry);
+        const [name, digest] = filesOf(unpacking.manifest)[at - 1] ?? [];
+        if (name !== undefined && digest !== undefined) await unpackFile(unpacking, name, digest, entry);
       }
       at++;
     }
@@ -73,7 +77,7 @@ export async function unpackArchive(file: string, options: UnpackOptions): Promi
   if (unpacking === undefined || at < names.length) throw invalidArchive(file, `ends without ${names[at]}`);
   const { manifest } = unpacking;
   await requireHarmlessDisk(file, manifest, files.disk);
-  for (const one of ARCHIVED_FILES) await chmod(files[one], 0o400);
+  for (const [one] of filesOf(manifest)) await chmod(files[one], 0o400);
   const owned = undo.move();
   return { manifest, files, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
@@ -101,9 +105,9 @@ async function readManifest(file: string, { name, sizeBytes, bytes }: ArchiveEnt
 /** What a manifest alone tells, before anything is written. */
 async function requireAcceptable(file: string, manifest: Manifest, { paths, qemu }: UnpackOptions): Promise<void> {
   const { files, guest, memory } = manifest;
-  for (const one of ARCHIVED_FILES) {
-    if (files[one].sizeBytes <= MAX_FILE_BYTES[one]) continue;
-    throw invalidArchive(file, `has ${one} of ${files[one].sizeBytes} bytes, more than ${MAX_FILE_BYTES[one]}`);
+  for (const [one, { sizeBytes }] of filesOf(manifest)) {
+    if (sizeBytes <= MAX_FILE_BYTES[one]) continue;
+    throw invalidArchive(file, `has ${one} of ${sizeBytes} bytes, more than ${MAX_FILE_BYTES[one]}`);
   }
   // QEMU would refuse another size, at the first clone. Room on the tmpfs is asked for by residentBytes.
   const sizes = [guest.memoryMiB * MIB, memory.assignedBytes];
@@ -115,9 +119,13 @@ async function requireAcceptable(file: string, manifest: Manifest, { paths, qemu
   await requireDisk(paths.substrates, neededBytes, `importing substrate ${manifest.name}`);
 }
 
-async function unpackFile(unpacking: Unpacking, file: SubstrateFile, entry: ArchiveEntry): Promise<void> {
+async function unpackFile(
+  unpacking: Unpacking,
+  file: SubstrateFile,
+  { sha256, sizeBytes }: FileDigest,
+  entry: ArchiveEntry,
+): Promise<void> {
   const { manifest, files, progress, signal } = unpacking;
-  const { sha256, sizeBytes } = manifest.files[file];
   const refuse = (problem: string) => invalidArchive(unpacking.file, `has ${entry.name} ${problem}`);
   if (entry.sizeBytes !== sizeBytes) {
     throw refuse(`of ${entry.sizeBytes} bytes, its manifest says ${sizeBytes}`);
@@ -143,10 +151,6 @@ async function requireHarmlessDisk(file: string, manifest: Manifest, disk: strin
   const size = await qcow2VirtualSize(disk);
   if (size === manifest.diskSizeBytes) return;
   throw invalidArchive(file, `has a disk of ${size} bytes, its manifest says ${manifest.diskSizeBytes}`);
-}
-
-function totalBytes({ files }: Manifest): number {
-  return ARCHIVED_FILES.reduce((sum, file) => sum + files[file].sizeBytes, 0);
 }
 
 /** What is none of ours and names no system call was thrown by zstd or tar-stream about what they were given. */

@@ -9,7 +9,7 @@ import { type Pack, pack } from "tar-stream";
 import { MIB, newId, throwIfAborted, VmSubstrateError } from "../core/index.ts";
 import { archiveStaging } from "../host/index.ts";
 import { buffersOf } from "./archive-entries.ts";
-import { ARCHIVED_FILES, type ArchiveOptions, archiveProgress } from "./archive-format.ts";
+import { type ArchiveOptions, archiveProgress, filesOf } from "./archive-format.ts";
 import type { Substrate } from "./catalog.ts";
 import { serializeManifest } from "./manifest.ts";
 import { writeAll } from "./sparse-file.ts";
@@ -94,8 +94,7 @@ async function packEntries(
   await packEntry(tar, { name: basename(paths.manifest), size: text.length, mode: 0o400, mtime }, signal, (entry) =>
     write(entry, text, signal),
   );
-  for (const file of ARCHIVED_FILES) {
-    const { sha256, sizeBytes } = manifest.files[file];
+  for (const [file, { sha256, sizeBytes }] of filesOf(manifest)) {
     const header = { name: basename(paths[file]), size: sizeBytes, mode: 0o400, mtime };
     await packEntry(tar, header, signal, async (entry) => {
       const hash = createHash("sha256");

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { rm } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { isVmSubstrateError, MIB, messageOf, newId, VmSubstrateError } from "../core/index.ts";
 import {
   type Accelerator,
@@ -10,7 +10,7 @@ import {
   requireSharedMemory,
   type VmConfig,
 } from "../host/index.ts";
-import { ResidentHelper } from "../netcfg/index.ts";
+import { CarriedHelper, ResidentHelper } from "../netcfg/index.ts";
 import { GuestAgent } from "../qmp/index.ts";
 import type { BootDependencies } from "./boot-dependencies.ts";
 import { machineConfig } from "./machine.ts";
@@ -23,7 +23,13 @@ const CONSOLE_TAIL_BYTES = 4096;
 
 export interface BootOptions {
   readonly guest: GuestProfile;
-  readonly kernel: NonNullable<VmConfig["kernel"]>;
+  /** One of these, or neither for a guest that boots by SeaBIOS. */
+  readonly kernel?: NonNullable<VmConfig["kernel"]>;
+  readonly firmware?: NonNullable<VmConfig["firmware"]>;
+  /** An image that is attached read-only. */
+  readonly seed?: string | undefined;
+  /** The helper as a program, for a guest that has none of its own. */
+  readonly helperProgram?: string;
   /** A qcow2 of its own, which the guest writes to. */
   readonly disk: string;
   readonly accelerator: Accelerator;
@@ -70,12 +76,18 @@ export class BootedGuest implements AsyncDisposable {
       paths: vmPaths,
       ram: { file: ram, share: true },
       disk: { file: options.disk },
-      kernel: options.kernel,
+      ...(options.kernel === undefined ? {} : { kernel: options.kernel }),
+      ...(options.firmware === undefined ? {} : { firmware: options.firmware }),
+      seed: options.seed,
     });
     const instance = undo.use(await QemuInstance.launch({ ...deps, config, paths: vmPaths }));
     const connect = { timeoutMs: CONNECT_TIMEOUT_MS, signal };
-    const helper = undo.use(await ResidentHelper.connect(vmPaths.helper, connect));
     const agent = undo.use(await GuestAgent.connect(vmPaths.agent, connect));
+    const helper = undo.use(
+      guest.helper || options.helperProgram === undefined
+        ? await ResidentHelper.connect(vmPaths.helper, connect)
+        : new CarriedHelper(agent, await readFile(options.helperProgram)),
+    );
     return new BootedGuest(instance, { agent, helper }, config, undo.move());
   }
 

@@ -14,6 +14,7 @@ import {
   type SubstratePaths,
 } from "../host/index.ts";
 import { BootedGuest } from "./boot.ts";
+import { bootedBy, bootFilesOf } from "./boot-files.ts";
 import { Catalog, type Substrate } from "./catalog.ts";
 import { freeze } from "./freeze.ts";
 import {
@@ -32,6 +33,7 @@ import { prepareGuest } from "./prepared-guest.ts";
 import type { Progress } from "./progress.ts";
 import { awaitReady, probeName } from "./ready/index.ts";
 import type { GuestProfile, Recipe } from "./recipe.ts";
+import { miniRecipe } from "./recipes/mini.ts";
 import { copySparse, digestFile } from "./sparse-file.ts";
 
 /** Counts up when what a build does to a guest changes: substrates of before are then made anew. */
@@ -67,29 +69,35 @@ export interface BuildResult {
 export async function buildSubstrate(name: string, recipe: Recipe, deps: BuildDependencies): Promise<BuildResult> {
   const { paths, qemu, progress, signal, logger } = deps;
   const whilePreparing = deps.accelerator ?? (await knownVerdict(qemu, paths.acceleratorVerdict))?.accelerator ?? "tcg";
-  const guestFiles = await prepareGuest(recipe, { ...deps, accelerator: whilePreparing });
+  const preparing = { ...deps, accelerator: whilePreparing };
+  const guestFiles = await prepareGuest(recipe, preparing);
   progress("accelerator", deps.accelerator ?? "deciding whether KVM really works");
-  const accelerator =
-    deps.accelerator ??
-    (await decideAccelerator(qemu, guestFiles, paths.acceleratorVerdict, { signal, logger })).accelerator;
+  const decide = async () => {
+    // A guest that boots from its disk has no kernel to try: that of `mini` stands in.
+    const canary = recipe.guest.firmware === undefined ? guestFiles : await prepareGuest(miniRecipe, preparing);
+    return decideAccelerator(qemu, canary, paths.acceleratorVerdict, { signal, logger });
+  };
+  const known = deps.accelerator ?? (await knownVerdict(qemu, paths.acceleratorVerdict))?.accelerator;
+  const accelerator = known ?? (await decide()).accelerator;
   if (accelerator === "tcg")
     logger.warn({ recipe: recipe.guest.recipe }, "TCG: slower, and no isolation from a hostile guest");
   const inputsKey = await inputsKeyOf(recipe, qemu, accelerator);
   const catalog = new Catalog(paths);
-  const known = await catalog.find(name).catch((error: unknown) => {
+  const present = await catalog.find(name).catch((error: unknown) => {
     if (isVmSubstrateError(error, "SUBSTRATE_CORRUPT")) return undefined; // building anew is the way out
     throw error;
   });
-  if (deps.reuse && known?.manifest.inputsKey === inputsKey) {
-    progress("done", `${name} ${known.manifest.version} is up to date`);
-    return { substrate: known, reused: true };
+  if (deps.reuse && present?.manifest.inputsKey === inputsKey) {
+    progress("done", `${name} ${present.manifest.version} is up to date`);
+    return { substrate: present, reused: true };
   }
 
   const version = ((await catalog.versions(name))[0] ?? 0) + 1;
   const staging = paths.substrateStaging(name, newId());
   try {
     await mkdir(staging.dir, { recursive: true, mode: 0o700 });
-    for (const file of ["helper", "kernel", "initrd"] as const) await copyFile(guestFiles[file], staging[file]);
+    for (const file of ["helper", ...bootFilesOf(recipe.guest)] as const)
+      await copyFile(guestFiles[file], staging[file]);
     const guest = guestFor(recipe.guest, accelerator);
     const frozen = await bootAndFreeze(guest, guestFiles, staging, accelerator, deps);
     progress("digest", "SHA-256 of every file");
@@ -133,8 +141,9 @@ async function bootAndFreeze(
   const { progress, signal } = deps;
   await copyFile(guestFiles.disk, staging.disk);
   progress("boot", `${guest.memoryMiB} MiB, ${accelerator}`);
-  const kernel = { image: guestFiles.kernel, initrd: guestFiles.initrd, commandLine: guest.kernelCommandLine };
-  await using booted = await BootedGuest.boot({ guest, kernel, disk: staging.disk, accelerator }, deps);
+  const { disk, helper: helperProgram } = staging;
+  const booting = { guest, ...bootedBy(guest, staging), disk, accelerator, helperProgram };
+  await using booted = await BootedGuest.boot(booting, deps);
   const { channels, instance } = booted;
   const freezing = async () => {
     progress("ready", guest.ready.map(probeName).join(", "));
@@ -177,14 +186,14 @@ interface FinishOptions {
 /** Digests what is left, writes the manifest, syncs everything and makes it read-only. */
 async function finish(options: FinishOptions): Promise<Manifest> {
   const { name, version, inputsKey, accelerator, guest, frozen, staging, qemu } = options;
-  const files = {
+  const files: Manifest["files"] = {
     ram: frozen.ram,
     state: frozen.state,
     disk: await digestFile(staging.disk),
     helper: await digestFile(staging.helper),
-    kernel: await digestFile(staging.kernel),
-    initrd: await digestFile(staging.initrd),
   };
+  const bootFiles = bootFilesOf(guest);
+  for (const file of bootFiles) files[file] = await digestFile(staging[file]);
   const content = {
     name,
     version,
@@ -207,10 +216,10 @@ async function finish(options: FinishOptions): Promise<Manifest> {
     await manifest.writeFile(serializeManifest(content));
     await manifest.sync();
   }
-  for (const file of [staging.ram, staging.state, staging.disk, staging.helper, staging.kernel, staging.initrd]) {
-    await using handle = await open(file, "r");
+  for (const file of ["ram", "state", "disk", "helper", ...bootFiles] as const) {
+    await using handle = await open(staging[file], "r");
     await handle.sync();
-    await chmod(file, 0o400);
+    await chmod(staging[file], 0o400);
   }
   return { formatVersion: FORMAT_VERSION, ...content };
 }

@@ -1,6 +1,7 @@
 export type { ArchiveOptions, ArchiveProgress, SubstrateFile } from "./archive-format.ts";
 export { unpackArchive } from "./archive-read.ts";
 export { writeArchive } from "./archive-write.ts";
+export { bootedBy, clonesFirmware } from "./boot-files.ts";
 export { type BuildResult, buildSubstrate } from "./build.ts";
 export { abandonCapture, type Captured, captureRunning } from "./capture.ts";
 export { Catalog, type Substrate, type SubstrateVersion } from "./catalog.ts";

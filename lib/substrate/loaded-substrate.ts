@@ -122,7 +122,7 @@ async function fingerprint(file: string): Promise<Fingerprint> {
   return [dev, ino, size, mtimeNs, ctimeNs];
 }
 
-function requireDigest(substrate: Substrate, file: keyof Manifest["files"], found: FileDigest): void {
+function requireDigest(substrate: Substrate, file: "ram" | "state" | "disk" | "helper", found: FileDigest): void {
   const expected = substrate.manifest.files[file];
   if (found.sizeBytes !== expected.sizeBytes) {
     throw corrupt(

@@ -20,6 +20,7 @@ const TCG_KERNEL_OPTIONS = ["mitigations=off"];
 
 /** A recipe's guest as it is booted with an accelerator. */
 export function guestFor(guest: GuestProfile, accelerator: Accelerator): GuestProfile {
+  if (guest.firmware !== undefined) return guest; // its kernel gets its command line from a boot loader
   const options = [
     guest.kernelCommandLine,
     ...(accelerator === "tcg" ? TCG_KERNEL_OPTIONS : []),
@@ -51,6 +52,8 @@ export interface MachineOptions {
   readonly ram: { readonly file: string; readonly share: boolean };
   readonly disk: VmConfig["disk"];
   readonly kernel?: NonNullable<VmConfig["kernel"]>;
+  readonly firmware?: NonNullable<VmConfig["firmware"]>;
+  readonly seed?: string | undefined;
   readonly incoming?: boolean;
 }
 
@@ -71,6 +74,8 @@ export function machineConfig(options: MachineOptions): VmConfig {
     // The VM's own UUID: no other has it, and it is known from outside.
     ...(guest.identity.vmGenerationId ? { generationId: options.uuid } : {}),
     ...(options.kernel === undefined ? {} : { kernel: options.kernel }),
+    ...(options.firmware === undefined ? {} : { firmware: options.firmware }),
+    ...(options.seed === undefined ? {} : { seed: options.seed }),
     ...(options.incoming === undefined ? {} : { incoming: options.incoming }),
   };
 }

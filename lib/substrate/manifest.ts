@@ -2,6 +2,7 @@ import { z } from "zod";
 import { messageOf, VmSubstrateError } from "../core/index.ts";
 import { ACCELERATORS } from "../host/index.ts";
 import { identityProfileSchema } from "../netcfg/index.ts";
+import { bootFilesFit } from "./boot-files.ts";
 import { probeSchema } from "./ready/index.ts";
 
 /**
@@ -33,6 +34,7 @@ const guestSchema = z.strictObject({
   memoryMiB: z.int().positive(),
   cpus: z.int().positive(),
   growth: growthSchema.optional(),
+  firmware: z.enum(["bios", "uefi"]).optional(),
   kernelCommandLine: z.string(),
   interface: z.string().regex(/^[a-z][a-z0-9]{0,14}$/),
   helper: z.boolean(),
@@ -41,44 +43,49 @@ const guestSchema = z.strictObject({
   identity: identityProfileSchema,
 });
 
-const manifestSchema = z.strictObject({
-  formatVersion: z.literal(FORMAT_VERSION),
-  name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,40}$/),
-  version: z.int().positive(),
-  createdAt: z.iso.datetime(),
-  /** Changes with everything that the substrate was made of: the recipe's inputs, QEMU, machine, accelerator. */
-  inputsKey: z.string(),
-  qemu: z.strictObject({ version: z.string(), build: z.string() }),
-  machine: z.string(),
-  accelerator: z.enum(ACCELERATORS),
-  cpuModel: z.string(),
-  /** QEMU's device arguments in order; a clone must present the same. */
-  devices: z.array(z.string()),
-  guest: guestSchema,
-  memory: z.strictObject({
-    assignedBytes: z.int().nonnegative(),
-    /** What the guest had in use, by its own account. */
-    usedBytes: z.int().nonnegative(),
-    /** What the RAM file really holds: its pages that are not zero. */
-    residentBytes: z.int().nonnegative(),
-  }),
-  /** Programs that a clone has to run once it has its identity: services that remember another. */
-  tell: z.array(z.array(z.string()).min(1)),
-  /** What was taken out of the guest before it was frozen. */
-  generalized: z.array(
-    z.strictObject({ trace: z.string(), why: z.string(), files: z.int().positive(), paths: z.array(z.string()) }),
-  ),
-  /** Virtual size of the disk. */
-  diskSizeBytes: z.int().positive(),
-  files: z.strictObject({
-    ram: fileSchema,
-    state: fileSchema,
-    disk: fileSchema,
-    helper: fileSchema,
-    kernel: fileSchema,
-    initrd: fileSchema,
-  }),
-});
+const manifestSchema = z
+  .strictObject({
+    formatVersion: z.literal(FORMAT_VERSION),
+    name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,40}$/),
+    version: z.int().positive(),
+    createdAt: z.iso.datetime(),
+    /** Changes with everything that the substrate was made of: the recipe's inputs, QEMU, machine, accelerator. */
+    inputsKey: z.string(),
+    qemu: z.strictObject({ version: z.string(), build: z.string() }),
+    machine: z.string(),
+    accelerator: z.enum(ACCELERATORS),
+    cpuModel: z.string(),
+    /** QEMU's device arguments in order; a clone must present the same. */
+    devices: z.array(z.string()),
+    guest: guestSchema,
+    memory: z.strictObject({
+      assignedBytes: z.int().nonnegative(),
+      /** What the guest had in use, by its own account. */
+      usedBytes: z.int().nonnegative(),
+      /** What the RAM file really holds: its pages that are not zero. */
+      residentBytes: z.int().nonnegative(),
+    }),
+    /** Programs that a clone has to run once it has its identity: services that remember another. */
+    tell: z.array(z.array(z.string()).min(1)),
+    /** What was taken out of the guest before it was frozen. */
+    generalized: z.array(
+      z.strictObject({ trace: z.string(), why: z.string(), files: z.int().positive(), paths: z.array(z.string()) }),
+    ),
+    /** Virtual size of the disk. */
+    diskSizeBytes: z.int().positive(),
+    files: z.strictObject({
+      ram: fileSchema,
+      state: fileSchema,
+      disk: fileSchema,
+      helper: fileSchema,
+      /** Those that the guest was booted by. */
+      kernel: fileSchema.optional(),
+      initrd: fileSchema.optional(),
+      firmwareCode: fileSchema.optional(),
+      firmwareVars: fileSchema.optional(),
+    }),
+  })
+  .refine(({ guest, files }) => bootFilesFit(guest, files), "its files are not those that its guest boots by");
 
 /** What a substrate is, and the digests of its files. Written last, so a substrate without one does not exist. */
 export type Manifest = z.infer<typeof manifestSchema>;

@@ -34,6 +34,9 @@ export interface GuestProfile {
   readonly cpus: number;
   /** How far clones can grow when they are claimed; without it they stay as they were frozen. */
   readonly growth?: GuestGrowth | undefined;
+  /** It boots from its disk, by this. Without it, its kernel is booted directly. */
+  readonly firmware?: "bios" | "uefi" | undefined;
+  /** Of a kernel that is booted directly. */
   readonly kernelCommandLine: string;
   /** The NIC's name in the guest. */
   readonly interface: string;
@@ -68,8 +71,8 @@ export interface Recipe {
   /** Changes exactly when the made files would. */
   inputsKey(): Promise<string>;
   /**
-   * Makes disk, kernel and initrd at the given paths, without root and without installing anything on this machine.
-   * @throws VmSubstrateError RECIPE_FAILED, RECIPE_TOOL_MISSING, TIMEOUT, ABORTED
+   * Makes disk, helper and what the guest is booted by at the given paths, without root and without installing anything on this machine.
+   * @throws VmSubstrateError RECIPE_FAILED, RECIPE_TOOL_MISSING, DISK_IMAGE_REFUSED, BUILD_FAILED, TIMEOUT, ABORTED
    */
   make(output: RecipePaths, context: RecipeContext): Promise<void>;
 }

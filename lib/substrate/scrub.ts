@@ -1,5 +1,5 @@
 import { messageOf, throwIfAborted } from "../core/index.ts";
-import { ARCHIVED_FILES, type SubstrateFile } from "./archive-format.ts";
+import { filesOf, type SubstrateFile } from "./archive-format.ts";
 import type { Catalog, Substrate, SubstrateVersion } from "./catalog.ts";
 import type { FileDigest } from "./manifest.ts";
 import type { Pace } from "./pace.ts";
@@ -39,21 +39,21 @@ export async function scrub(
     await pace.spend(more, signal);
   };
   const damage: Damage[] = [];
-  for (const file of ARCHIVED_FILES) {
-    const reason = await problemOf(substrate, file, spend, signal);
+  for (const [file, digest] of filesOf(substrate.manifest)) {
+    const reason = await problemOf(substrate, file, digest, spend, signal);
     if (reason !== undefined) damage.push({ file: substrate.paths[file], reason });
   }
   return { name, version, state: damage.length === 0 ? "ok" : "damaged", damage, bytes };
 }
 
 async function problemOf(
-  { manifest, paths }: Substrate,
+  { paths }: Substrate,
   file: SubstrateFile,
+  expected: FileDigest,
   spend: (bytes: number) => Promise<void>,
   signal: AbortSignal | undefined,
 ): Promise<string | undefined> {
   throwIfAborted(signal, "scrubSubstrates");
-  const expected = manifest.files[file];
   const found = await digestFile(paths[file], signal, spend).catch((error: unknown) => {
     throwIfAborted(signal, "scrubSubstrates");
     return messageOf(error);

@@ -37,6 +37,31 @@ function json(config: VmConfig, option: string): Record<string, unknown>[] {
   return all(config, option).map((text) => JSON.parse(text));
 }
 
+describe("a guest that boots from its disk", () => {
+  const flash = { code: { file: "/code.fd" }, vars: { file: "/vars.fd" } };
+
+  it("has flash chips in its machine, and no other devices than a guest without", () => {
+    const firmware: VmConfig = { ...WITHOUT_KERNEL, firmware: flash };
+    expect(all(firmware, "-machine")[0]).toMatch(/pflash0=firmware0,pflash1=firmware1/);
+    expect(deviceArguments(firmware)).toEqual(deviceArguments(WITHOUT_KERNEL));
+    expect(all(firmware, "-kernel")).toEqual([]);
+    expect(all(WITHOUT_KERNEL, "-machine")[0]).not.toContain("pflash");
+  });
+
+  it("has a seed only as a read-only disk of its own", () => {
+    const seeded: VmConfig = { ...WITHOUT_KERNEL, seed: "/work/seed, one.iso" };
+    const file = { driver: "file", filename: "/work/seed, one.iso", "read-only": true };
+    const disk = { driver: "raw", "node-name": "seed0", "read-only": true, file };
+    expect(json(seeded, "-blockdev")).toContainEqual(disk);
+    expect(json(seeded, "-device")).toContainEqual({
+      driver: "virtio-blk-pci",
+      id: "blk1",
+      drive: "seed0",
+      addr: "0x6",
+    });
+  });
+});
+
 describe("a generation id", () => {
   it("is there for guests that know what it means, and differs between a substrate and its clones", () => {
     expect(json(CLONE, "-device").map(({ driver }) => driver)).not.toContain("vmgenid");

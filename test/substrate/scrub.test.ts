@@ -19,7 +19,7 @@ const scrubbed = (signal?: AbortSignal) => scrub(FAKE, catalog, { pace: new Pace
 describe("scrub", () => {
   it("reads all of a substrate that is as it was frozen", async () => {
     const { files } = await addFakeSubstrate(host.paths, { name: "other" });
-    const bytes = Object.values(files).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const bytes = Object.values(files).reduce((sum, file) => sum + (file?.sizeBytes ?? 0), 0);
     expect(await scrubbed()).toEqual({ ...FAKE, state: "ok", damage: [], bytes });
   });
 

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { isVmSubstrateError, messageOf, VmSubstrateError, withDeadline } from "../../core/index.ts";
+import { type ErrorCode, isVmSubstrateError, messageOf, VmSubstrateError, withDeadline } from "../../core/index.ts";
 import { HELPER_PROTOCOL_VERSION } from "../../netcfg/index.ts";
 import { guestExec } from "../../qmp/index.ts";
 import type { GuestChannels } from "./channels.ts";
@@ -10,6 +10,9 @@ import { systemIsRunning, unitIsActive, unitLog } from "./systemd.ts";
 
 /** Between two questions to the guest: each costs it a process, some 50 ms under TCG. */
 const POLL_MS = 100;
+
+const NO_AGENT =
+  "; if the guest did boot, qemu-guest-agent must be installed and enabled in it, and served by the port org.qemu.guest_agent.0";
 
 interface Within {
   readonly timeoutMs: number;
@@ -39,7 +42,10 @@ async function awaitOne(
       pass(probe, guest, { ...within, signal }),
     );
   } catch (error) {
-    if (options.signal?.aborted || probe.probe !== "unit") throw error;
+    if (options.signal?.aborted) throw error;
+    if (probe.probe === "agent")
+      throw new VmSubstrateError(codeOf(error), `${messageOf(error)}${NO_AGENT}`, { cause: error });
+    if (probe.probe !== "unit") throw error;
     const tail = await unitLog(guest.agent, probe.unit).catch(() => "");
     const message = `${messageOf(error)}; its log ends with: ${JSON.stringify(tail)}`;
     throw new VmSubstrateError("BUILD_FAILED", message, { cause: error, details: { unit: probe.unit } });
@@ -109,4 +115,8 @@ async function holds(probe: PolledProbe, { agent, helper }: GuestChannels, withi
       return status === String(probe.status);
     }
   }
+}
+
+function codeOf(error: unknown): ErrorCode {
+  return isVmSubstrateError(error) ? error.code : "GUEST_AGENT_TIMEOUT";
 }

@@ -1,11 +1,13 @@
 import { readFile, realpath, stat } from "node:fs/promises";
-import { basename, dirname, extname, join, relative, sep } from "node:path";
+import { basename, dirname, extname } from "node:path";
 import { parse } from "yaml";
 import { KIB, MIB, messageOf, VmSubstrateError, validate } from "../../core/index.ts";
 import type { GuestFile } from "../../netcfg/index.ts";
 import type { Recipe } from "../recipe.ts";
+import { pathBeside } from "./beside.ts";
 import { type DebianDocument, debianDocumentSchema } from "./debian/document.ts";
 import { debianRecipe } from "./debian/index.ts";
+import { diskDocumentSchema, diskRecipe, imageFile } from "./disk/index.ts";
 
 const MAX_RECIPE_BYTES = 256 * KIB;
 /** Of all files that a recipe names. */
@@ -22,14 +24,26 @@ export interface NamedRecipe {
 /**
  * Reads a recipe file: YAML 1.2, every key known. Files that it names are beside it or below, also behind symbolic links.
  *
- * @throws VmSubstrateError INVALID_ARGUMENT naming the file and the field
+ * @throws VmSubstrateError INVALID_ARGUMENT naming the file and the field, DISK_IMAGE_REFUSED
  */
 export async function recipeFromFile(file: string): Promise<NamedRecipe> {
   const text = (await readBounded(file, MAX_RECIPE_BYTES, "recipe")).toString("utf8");
-  const document = validate(debianDocumentSchema, parsed(text, file), `recipe ${file}`);
+  const content = parsed(text, file);
+  if (isOfDisk(content)) return diskRecipeFromFile(file, content);
+  const document = validate(debianDocumentSchema, content, `recipe ${file}`);
   const files = await contentsOf(document, await realpath(dirname(file)), file);
   const { name = basename(file, extname(file)) } = document;
   return { name, recipe: debianRecipe(document, files) };
+}
+
+async function diskRecipeFromFile(file: string, content: unknown): Promise<NamedRecipe> {
+  const document = validate(diskDocumentSchema, content, `recipe ${file}`);
+  const recipe = diskRecipe(document, await imageFile(document.image, file));
+  return { name: document.name ?? basename(file, extname(file)), recipe };
+}
+
+function isOfDisk(content: unknown): boolean {
+  return typeof content === "object" && content !== null && "from" in content && content.from === "disk";
 }
 
 function parsed(text: string, file: string): unknown {
@@ -51,18 +65,8 @@ async function contentsOf({ files }: DebianDocument, dir: string, recipe: string
   return found;
 }
 
-/** A recipe may come from anybody: it does not get to put this user's files into a guest. */
 async function beside(dir: string, source: string, maxBytes: number, recipe: string): Promise<Buffer> {
-  const real = await realpath(join(dir, source)).catch((cause: unknown) => {
-    throw new VmSubstrateError("INVALID_ARGUMENT", `recipe ${recipe}: source ${source}: ${messageOf(cause)}`, {
-      cause,
-    });
-  });
-  const way = relative(dir, real);
-  if (way === ".." || way.startsWith(`..${sep}`) || way.startsWith(sep)) {
-    const message = `recipe ${recipe}: source ${source} is outside of the recipe's folder`;
-    throw new VmSubstrateError("INVALID_ARGUMENT", message, { details: { source } });
-  }
+  const real = await pathBeside(dir, source, `recipe ${recipe}: source ${source}`);
   return readBounded(real, maxBytes, `recipe ${recipe}: source`);
 }
 

@@ -1,12 +1,12 @@
 import { z } from "zod";
 import { probeSchema } from "../../ready/index.ts";
 
-const MIN_MEMORY_MIB = 128;
-const MAX_MEMORY_MIB = 65_536;
-const MAX_CPUS = 64;
+export const MIN_MEMORY_MIB = 128;
+export const MAX_MEMORY_MIB = 65_536;
+export const MAX_CPUS = 64;
 const MIN_DISK_MIB = 1024;
 const MAX_DISK_MIB = 1_048_576;
-const MAX_ITEMS = 256;
+export const MAX_ITEMS = 256;
 const MAX_TEXT_CHARS = 65_536;
 const MAX_RUN_TIMEOUT_MS = 3_600_000;
 const DEFAULT_RUN_TIMEOUT_MS = 600_000;
@@ -18,7 +18,7 @@ const unitName = z.string().regex(/^[\w@:.\\-]+\.[a-z]+$/, 'expected a unit with
 const guestPath = z
   .string()
   .regex(/^(?:\/(?!\.\.?(?:\/|$))[\w.@+-]+)+$/, "expected an absolute path of plain characters");
-const guestPattern = z
+export const guestPattern = z
   .string()
   .regex(/^(?:\/(?!\.\.?(?:\/|$))[\w.@+*-]+)+$/, "expected an absolute path; * may be in it");
 const mode = z.union([
@@ -46,14 +46,15 @@ const runSchema = z.union([
   z.strictObject({ command, timeoutMs: z.int().min(1).max(MAX_RUN_TIMEOUT_MS).default(DEFAULT_RUN_TIMEOUT_MS) }),
 ]);
 
+export const substrateName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,40}$/, "expected 1 to 41 lower-case letters, digits and hyphens");
+
 /** What a recipe file says of a guest that is made of Debian's packages. Unknown keys are refused. */
 export const debianDocumentSchema = z.strictObject({
   from: z.literal("debian"),
   /** The substrate's name. Default: the file's. */
-  name: z
-    .string()
-    .regex(/^[a-z0-9][a-z0-9-]{0,40}$/, "expected 1 to 41 lower-case letters, digits and hyphens")
-    .optional(),
+  name: substrateName.optional(),
   memoryMiB: z.int().min(MIN_MEMORY_MIB).max(MAX_MEMORY_MIB).default(512),
   cpus: z.int().min(1).max(MAX_CPUS).default(1),
   diskMiB: z.int().min(MIN_DISK_MIB).max(MAX_DISK_MIB).default(2048),

@@ -22,6 +22,8 @@ export interface VmParts<Vm> {
   readonly clone: Clone;
   readonly owner: VmOwner<Vm>;
   readonly failpoint: OnFailpoint;
+  /** Of a VM that was taken over, when it was forked or is a fork: what is under its disk. */
+  readonly instants?: readonly string[] | undefined;
   /** Of a VM that was taken over. Default `running`. */
   readonly state?: "running" | "parked";
 }

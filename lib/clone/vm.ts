@@ -222,7 +222,8 @@ export class Vm implements AsyncDisposable {
   async settle(timeoutMs: number): Promise<void> {
     const { qmp } = this.#clone.instance;
     try {
-      const wasForked = await abandonCapture(this.#clone.instance, timeoutMs);
+      // Named before a fork is begun: no other VM can have been left in the middle of one.
+      const wasForked = this.#parts.instants !== undefined && (await abandonCapture(this.#clone.instance, timeoutMs));
       const { running } = await qmp.execute("query-status", {}, { timeoutMs });
       if (this.#state === "parked" && running) await qmp.execute("stop", {}, { timeoutMs });
       if (this.#state === "running" && !running) {

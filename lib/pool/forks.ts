@@ -5,6 +5,7 @@ import {
   type CloneDependencies,
   type ForkOptions,
   type ForkReport,
+  frozenResources,
   type InstantState,
   takeInstant,
   type Vm,
@@ -20,7 +21,7 @@ import {
 } from "../core/index.ts";
 import { requireMemory, requireSharedMemory } from "../host/index.ts";
 import { enclosingNetwork } from "../netcfg/index.ts";
-import { formatReference, LoadedSubstrate, requireCompatible } from "../substrate/index.ts";
+import { formatReference, LoadedSubstrate, type Manifest, requireCompatible } from "../substrate/index.ts";
 import { activationCall } from "./activation-call.ts";
 import type { Activations } from "./activations.ts";
 import type { Calls } from "./calls.ts";
@@ -108,6 +109,7 @@ export class Forks {
     const { paths, qemu, ledger, loaded, activations, working, failpoint } = this.#deps;
     using hold = await loaded.hold(call.reference, "fork");
     const { manifest, paths: files } = hold.substrate;
+    requireAsFrozen(source, manifest);
     await requireCompatible(manifest, qemu, paths);
     await this.#requireRoom(manifest.memory, source);
     const instant = newId();
@@ -165,12 +167,21 @@ function networkOf({ fabric, identity }: VmRecord) {
   return { fabric, subnet, subnet6 };
 }
 
-function requireForkable(source: Vm, { origin, instants = [] }: VmRecord): void {
-  const refuse = (why: string) => {
-    const message = `fork: VM ${source.hostname} (${source.id}) ${why}`;
-    throw new VmSubstrateError("FORK_REFUSED", message, { details: { id: source.id, depth: instants.length } });
-  };
-  if (origin === "booted") refuse("was booted, and shares its memory with nobody; activate one to fork it");
-  if (instants.length < MAX_FORK_DEPTH) return;
-  refuse(`has ${instants.length} instants under its disk, at most ${MAX_FORK_DEPTH} are kept; fork one that has fewer`);
+function requireForkable(source: Vm, { origin, instants: { length: depth } = [] }: VmRecord): void {
+  if (origin === "booted")
+    throw refused(source, "was booted, and shares its memory with nobody; activate one to fork it");
+  if (depth < MAX_FORK_DEPTH) return;
+  const why = `has ${depth} instants under its disk, at most ${MAX_FORK_DEPTH} are kept; fork one that has fewer`;
+  throw refused(source, why, { depth });
+}
+
+/** What was plugged in is in the device state, and the forks' machines would not have it. */
+function requireAsFrozen(source: Vm, manifest: Manifest): void {
+  const frozen = frozenResources(manifest);
+  const isGrown = (["cpus", "memoryMiB", "diskMiB"] as const).some((name) => source.resources[name] !== frozen[name]);
+  if (isGrown) throw refused(source, "was claimed larger than its substrate; fork one that was not");
+}
+
+function refused({ hostname, id }: Vm, why: string, details: Readonly<Record<string, unknown>> = {}): VmSubstrateError {
+  return new VmSubstrateError("FORK_REFUSED", `fork: VM ${hostname} (${id}) ${why}`, { details: { id, ...details } });
 }

@@ -18,7 +18,7 @@ export interface GuestGrowth {
 }
 
 /** How a guest's root file system takes up a larger disk. Further kinds, as a partition in between, are further members. */
-export type DiskGrowth = {
+type DiskGrowth = {
   /** ext4 on the whole disk. */
   readonly kind: "ext4";
   readonly mountPoint: string;

@@ -165,3 +165,10 @@ describe("a fork that fails", () => {
     },
   );
 });
+
+it("a VM that was claimed larger than its substrate is not forked", async () => {
+  await using fake = await openFakePool();
+  const [vm] = await fake.pool.activate(1, { substrate: "fake", resources: { cpus: 2 } });
+  await expect(vm?.fork(1)).rejects.toMatchObject({ code: "FORK_REFUSED", details: { id: vm?.id } });
+  expect(fake.pool.vms).toHaveLength(1);
+});

@@ -370,6 +370,7 @@ describe("the owner of a pool", () => {
         accelerator: "tcg",
         qemu: "7.2.22 (Debian 1:7.2+fake)",
         memory: { assignedBytes: 2 ** 20, usedBytes: 25_600_000, residentBytes: 16_384 },
+        generalized: [],
       },
     ]);
   });

@@ -4,6 +4,8 @@ export {
   type FileOptions,
   type ForkOptions,
   type ForkReport,
+  type FreezeOptions,
+  type Frozen,
   PHASES,
   type Phase,
   type ReadFileOptions,

@@ -1,4 +1,5 @@
 import type { ForkOptions } from "./fork-options.ts";
+import type { FreezeOptions, Frozen } from "./freeze-options.ts";
 
 /** A VM's lifetime as its user sees it. */
 export interface Expiry {
@@ -23,5 +24,7 @@ export interface VmOwner<Vm> {
   extend(ms: number): Promise<Expiry>;
   /** @throws VmSubstrateError as `Vm.fork` */
   fork(source: Vm, count: number, options: ForkOptions): Promise<Vm[]>;
+  /** @throws VmSubstrateError as `Vm.freeze` */
+  freeze(source: Vm, options: FreezeOptions): Promise<Frozen>;
   readonly expiry: Expiry | undefined;
 }

@@ -12,6 +12,7 @@ import { type GuestAgent, guestExec, readGuestFile, writeGuestFile } from "../qm
 import { abandonCapture } from "../substrate/index.ts";
 import type { Clone } from "./clone.ts";
 import type { ForkOptions } from "./fork-options.ts";
+import type { FreezeOptions, Frozen } from "./freeze-options.ts";
 import type { Timings } from "./phases.ts";
 import type { Resources } from "./resources.ts";
 import { goneError, isUnanswered, noSignOfLife, parkedError, silentError } from "./vm-errors.ts";
@@ -256,17 +257,25 @@ export class Vm implements AsyncDisposable {
     return this.#owner.fork(this, count, options);
   }
 
-  /** Works with what the VM is made of while nobody parks it, then sees that it is who it was. @internal */
-  whileRunning<T>(what: string, work: (clone: Clone) => Promise<T>): Promise<T> {
+  /**
+   * Makes a substrate of this VM as it is now, by way of a fork: that is generalized and frozen, and this one goes on.
+   * @throws VmSubstrateError as `fork`, BUILD_FAILED, GUEST_*
+   */
+  freeze(options: FreezeOptions): Promise<Frozen> {
+    return this.#owner.freeze(this, options);
+  }
+
+  /** Works with what the VM is made of while nobody parks it, then sees that it is who it was, if it `isKept`. @internal */
+  whileRunning<T>(what: string, work: (clone: Clone) => Promise<T>, { isKept = true } = {}): Promise<T> {
     return this.#inTurn(what, async () => {
       if (this.#state === "parked") throw parkedError(this, what);
       try {
         const result = await this.#clone.instance.process.guard(what, work(this.#clone));
-        await this.#mendClock();
+        if (isKept) await this.#mendClock();
         return result;
       } catch (error) {
         if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(this, what, error);
-        await this.#mendClock().catch(() => {}); // it may have been paused
+        if (isKept) await this.#mendClock().catch(() => {}); // it may have been paused
         throw error;
       }
     });

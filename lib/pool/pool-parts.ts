@@ -11,6 +11,7 @@ import { makeDocked } from "./docking.ts";
 import { Docks } from "./docks.ts";
 import type { DurableState } from "./durable-state.ts";
 import { Forks, type ForksDependencies } from "./forks.ts";
+import { Freezes } from "./freezes.ts";
 import { HandedOut } from "./handed-out.ts";
 import { Health } from "./health.ts";
 import { Lifetimes } from "./lifetimes.ts";
@@ -65,6 +66,7 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
     failpoint,
     vm: (id) => vms.get(id),
     forks: () => forks,
+    freezes: () => freezes,
     onGone: (id) => {
       vms.forget(id);
       line.notify();
@@ -100,6 +102,7 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
   });
   const onForked: ForksDependencies["onForked"] = (vm, report) => vms.announceForked(vm, report);
   const forks: Forks = new Forks({ ...deps, calls, ledger, loaded, activations, working, onForked });
+  const freezes: Freezes = new Freezes({ ...deps, calls, ledger, loaded, builds, docks, forks });
   return {
     deps,
     state,

@@ -14,6 +14,7 @@ export interface VmOwnersDependencies {
   /** The VM of an id, once it was handed out. */
   readonly vm: (id: string) => Vm | undefined;
   readonly forks: () => { readonly fork: VmOwner<Vm>["fork"]; readonly sweep: () => Promise<unknown> };
+  readonly freezes: () => { readonly freeze: VmOwner<Vm>["freeze"] };
   /** Nothing of a VM is left. */
   readonly onGone: (id: string) => void;
 }
@@ -40,6 +41,7 @@ export class VmOwners {
       gone: () => this.#gone(id),
       extend,
       fork: (source, count, options) => this.#deps.forks().fork(source, count, options),
+      freeze: (source, options) => this.#deps.freezes().freeze(source, options),
       get expiry() {
         return expiryOf(lifetime());
       },

@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
-import { chmod, copyFile, mkdir, open, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
-import { isVmSubstrateError, type Logger, MIB, newId, throwIfAborted } from "../core/index.ts";
+import { copyFile, mkdir, rm } from "node:fs/promises";
+import { isVmSubstrateError, type Logger, newId } from "../core/index.ts";
 import {
   type Accelerator,
   cpuModelFor,
@@ -9,7 +8,6 @@ import {
   knownVerdict,
   type Paths,
   type QemuBinary,
-  qcow2VirtualSize,
   type RecipePaths,
   type SubstratePaths,
 } from "../host/index.ts";
@@ -17,24 +15,16 @@ import { BootedGuest } from "./boot.ts";
 import { bootedBy, bootFilesOf } from "./boot-files.ts";
 import { Catalog, type Substrate } from "./catalog.ts";
 import { freeze } from "./freeze.ts";
-import {
-  type Generalized,
-  generalize,
-  miniaturize,
-  reopenJournal,
-  requireGeneral,
-  servicesToTell,
-  usedMemoryBytes,
-  warmUp,
-} from "./generalize/index.ts";
+import { prepareToFreeze } from "./generalize/index.ts";
 import { deviceArguments, guestFor, MACHINE_TYPE } from "./machine.ts";
-import { FORMAT_VERSION, type Manifest, serializeManifest } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
 import { prepareGuest } from "./prepared-guest.ts";
 import type { Progress } from "./progress.ts";
 import { awaitReady, probeName } from "./ready/index.ts";
 import type { GuestProfile, Recipe } from "./recipe.ts";
 import { miniRecipe } from "./recipes/mini.ts";
-import { copySparse, digestFile } from "./sparse-file.ts";
+import { type Sealed, sealSubstrate } from "./seal.ts";
+import { copySparse } from "./sparse-file.ts";
 
 /** Counts up when what a build does to a guest changes: substrates of before are then made anew. */
 const BUILD_REVISION = 6;
@@ -101,35 +91,16 @@ export async function buildSubstrate(name: string, recipe: Recipe, deps: BuildDe
     const guest = guestFor(recipe.guest, accelerator);
     const frozen = await bootAndFreeze(guest, guestFiles, staging, accelerator, deps);
     progress("digest", "SHA-256 of every file");
-    const manifest = await finish({
-      name,
-      version,
-      inputsKey,
-      accelerator,
-      guest,
-      frozen,
-      staging,
-      qemu,
-    });
-    const final = paths.substrate(name, version);
-    throwIfAborted(signal, "build");
-    await mkdir(dirname(final.dir), { recursive: true, mode: 0o700 });
-    await rename(staging.dir, final.dir);
+    const own = { name, version, inputsKey, accelerator, guest: structuredClone(guest) as Manifest["guest"] };
+    const substrate = await sealSubstrate({ ...own, ...frozen }, staging, deps);
     progress("done", `${name} ${version}`);
-    return { substrate: { manifest, paths: final }, reused: false };
+    return { substrate, reused: false };
   } finally {
     await rm(staging.dir, { recursive: true, force: true });
   }
 }
 
-interface Frozen {
-  readonly ram: Manifest["files"]["ram"];
-  readonly state: Manifest["files"]["state"];
-  readonly devices: readonly string[];
-  readonly memory: Manifest["memory"];
-  readonly tell: readonly (readonly string[])[];
-  readonly generalized: readonly Generalized[];
-}
+type Frozen = Pick<Sealed, "ram" | "state" | "residentBytes" | "devices" | "prepared">;
 
 async function bootAndFreeze(
   guest: GuestProfile,
@@ -149,79 +120,15 @@ async function bootAndFreeze(
     progress("ready", guest.ready.map(probeName).join(", "));
     await awaitReady(guest.ready, channels, { timeoutMs: READY_TIMEOUT_MS, signal });
     const step = { timeoutMs: STEP_TIMEOUT_MS, signal };
-    const tell = await servicesToTell(channels.agent, step);
-    const generalized = await generalize(channels, guest, step);
-    progress(
-      "generalize",
-      generalized.map(({ trace, files }) => `${trace} (${files})`).join(", ") || "nothing to remove",
-    );
-    progress("miniaturize", "free disk blocks, caches, free memory");
-    await warmUp(channels, guest, step); // empties the identity's files, which the check wants
-    await requireGeneral(channels, guest, step);
-    await reopenJournal(channels.agent, step);
-    await miniaturize(channels, guest, step);
-    const usedBytes = await usedMemoryBytes(channels, step);
+    const prepared = await prepareToFreeze(channels, guest, progress, step);
     progress("freeze", "RAM, device state and disk in one pause");
     const state = await freeze(instance, staging.state, signal);
-    return { state, usedBytes, tell, generalized };
+    return { state, prepared };
   };
-  const { state, usedBytes, ...found } = await booted.during(freezing(), signal);
+  const { state, prepared } = await booted.during(freezing(), signal);
   await instance.process.terminate();
   const { residentBytes, ...ram } = await copySparse(booted.ram, staging.ram, signal);
-  const memory = { assignedBytes: guest.memoryMiB * MIB, usedBytes, residentBytes };
-  return { ram, state, devices: deviceArguments(booted.config), memory, ...found };
-}
-
-interface FinishOptions {
-  readonly name: string;
-  readonly version: number;
-  readonly inputsKey: string;
-  readonly accelerator: Accelerator;
-  readonly guest: GuestProfile;
-  readonly frozen: Frozen;
-  readonly staging: SubstratePaths;
-  readonly qemu: QemuBinary;
-}
-
-/** Digests what is left, writes the manifest, syncs everything and makes it read-only. */
-async function finish(options: FinishOptions): Promise<Manifest> {
-  const { name, version, inputsKey, accelerator, guest, frozen, staging, qemu } = options;
-  const files: Manifest["files"] = {
-    ram: frozen.ram,
-    state: frozen.state,
-    disk: await digestFile(staging.disk),
-    helper: await digestFile(staging.helper),
-  };
-  const bootFiles = bootFilesOf(guest);
-  for (const file of bootFiles) files[file] = await digestFile(staging[file]);
-  const content = {
-    name,
-    version,
-    createdAt: new Date().toISOString(),
-    inputsKey,
-    qemu: { version: qemu.version, build: qemu.build },
-    machine: MACHINE_TYPE,
-    accelerator,
-    cpuModel: cpuModelFor(accelerator),
-    devices: [...frozen.devices],
-    guest: structuredClone(guest) as Manifest["guest"],
-    memory: frozen.memory,
-    tell: frozen.tell.map((argv) => [...argv]),
-    generalized: structuredClone(frozen.generalized) as Manifest["generalized"],
-    diskSizeBytes: await qcow2VirtualSize(staging.disk),
-    files,
-  };
-  {
-    await using manifest = await open(staging.manifest, "wx", 0o400);
-    await manifest.writeFile(serializeManifest(content));
-    await manifest.sync();
-  }
-  for (const file of ["ram", "state", "disk", "helper", ...bootFiles] as const) {
-    await using handle = await open(staging[file], "r");
-    await handle.sync();
-    await chmod(staging[file], 0o400);
-  }
-  return { formatVersion: FORMAT_VERSION, ...content };
+  return { ram, state, residentBytes, devices: deviceArguments(booted.config), prepared };
 }
 
 async function inputsKeyOf(recipe: Recipe, qemu: QemuBinary, accelerator: Accelerator): Promise<string> {

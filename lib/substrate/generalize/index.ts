@@ -1,4 +1,2 @@
-export { type Generalized, generalize, requireGeneral } from "./generalize.ts";
-export { reopenJournal } from "./journal.ts";
-export { miniaturize, usedMemoryBytes, warmUp } from "./miniaturize.ts";
-export { servicesToTell } from "./services.ts";
+export type { Generalized } from "./generalize.ts";
+export { type Prepared, prepareToFreeze } from "./prepare.ts";

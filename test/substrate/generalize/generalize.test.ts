@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { decodeAnswer, encodeRequest, type HelperOperation } from "../../../lib/netcfg/helper-protocol.ts";
 import { GuestAgent } from "../../../lib/qmp/index.ts";
-import { generalize, requireGeneral, servicesToTell, warmUp } from "../../../lib/substrate/generalize/index.ts";
+import { generalize, requireGeneral } from "../../../lib/substrate/generalize/generalize.ts";
+import { warmUp } from "../../../lib/substrate/generalize/miniaturize.ts";
+import { servicesToTell } from "../../../lib/substrate/generalize/services.ts";
 import { FakeServer } from "../../support/fake-line-server.ts";
 import { FakeGuest } from "../../support/fake-qemu-guest.ts";
 import { FAKE_GUEST } from "../../support/fake-substrate.ts";

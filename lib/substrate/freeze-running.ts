@@ -6,7 +6,6 @@ import { bootFilesOf } from "./boot-files.ts";
 import { captureRunning } from "./capture.ts";
 import { Catalog, type Substrate } from "./catalog.ts";
 import { prepareToFreeze } from "./generalize/index.ts";
-import type { Manifest } from "./manifest.ts";
 import type { Progress } from "./progress.ts";
 import type { GuestChannels } from "./ready/index.ts";
 import { sealSubstrate } from "./seal.ts";
@@ -69,7 +68,7 @@ export async function freezeRunning(
         version,
         inputsKey: `frozen-${randomUUID()}`, // nothing else is made of it
         accelerator: manifest.accelerator,
-        guest: guest as Manifest["guest"],
+        guest,
         ram: copied,
         state: await digestFile(staging.state),
         residentBytes,

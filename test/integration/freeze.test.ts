@@ -40,9 +40,10 @@ test("a VM becomes a substrate as it runs, and goes on as itself", { timeout: 24
     expect(await shell(vm, "cat /etc/machine-id")).toBe(vm.machineId);
   }
   expect(new Set([source, ...vms].map((vm) => vm.machineId)).size).toBe(3);
-  const [again] = await vms[0]!.fork(1);
-  expect(await shell(again!, "cat /root/mark")).toBe("kept");
-  for (const vm of [again!, ...vms, source]) await vm.release();
+  const [first] = vms as [Vm];
+  const [again] = (await first.fork(1)) as [Vm];
+  expect(await shell(again, "cat /root/mark")).toBe("kept");
+  for (const vm of [again, ...vms, source]) await vm.release();
   await pool.removeSubstrate("saved");
   await expectNothingLeft(labDirectories(), { open: true });
 });

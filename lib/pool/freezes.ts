@@ -52,7 +52,7 @@ export class Freezes {
       const [copy] = await forks.fork(source, 1, { labels, ttlMs: COPY_LIFETIME_MS, signal: within });
       if (copy === undefined) throw new TypeError("a fork made no VM");
       await using _ = copy;
-      return builds.between(() => this.#freezeCopy(name, copy, progress, within), within);
+      return await builds.between(() => this.#freezeCopy(name, copy, progress, within), within);
     });
   }
 

@@ -75,7 +75,7 @@ export class FakeGuest {
     }
   }
 
-  /** `find ROOT... -depth ( -path P -o -path Q ) [! -path R]... [-type f -size +0] -print [-delete | -exec truncate -s 0 {} +]` */
+  /** `find ROOT... -depth ( -path P -o -path Q ) [! -path R]... [-type f -size +0] -print [-exec rm -rf {} + | -exec truncate -s 0 {} +]` */
   #find(args: readonly string[]): string {
     const patterns = args.flatMap((arg, i) => (args[i - 1] === "-path" && args[i - 2] !== "!" ? [arg] : []));
     const except = args.flatMap((arg, i) => (args[i - 1] === "-path" && args[i - 2] === "!" ? [arg] : []));
@@ -87,7 +87,7 @@ export class FakeGuest {
     );
     for (const [path] of found) {
       if (path.includes("stubborn")) continue;
-      if (args.includes("-delete")) this.agent.files.delete(path);
+      if (args.includes("rm")) this.agent.files.delete(path);
       if (args.includes("truncate")) this.agent.files.set(path, Buffer.alloc(0));
     }
     return found.map(([path]) => `${path}\n`).join("");

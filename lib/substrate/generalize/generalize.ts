@@ -36,7 +36,7 @@ export async function generalize(
   const { remove, empty } = searches(profile);
   await closeJournal(guest.agent, options);
   await guestExec(guest.agent, ["cloud-init", "clean", "--logs"], options).catch(() => {});
-  const removed = await found(guest, remove, ["-print", "-delete"], options);
+  const removed = await found(guest, remove, ["-print", "-exec", "rm", "-rf", "{}", "+"], options);
   const emptied = await found(guest, empty, ["-print", "-exec", "truncate", "-s", "0", "{}", "+"], options);
   for (const path of profile.generalize.truncate) await writeGuestFile(guest.agent, path, "", options);
   await guest.helper.request([{ name: "hostname", value: NEUTRAL_HOSTNAME }], options);
@@ -76,7 +76,11 @@ async function found(
   actions: readonly string[],
   options: StepOptions,
 ): Promise<string[]> {
-  const { stdout } = await guestExec(agent, [...findArguments(search), ...actions], options);
+  const { stdout, stderr } = await guestExec(agent, [...findArguments(search), ...actions], options);
+  // A folder that is not there is as good as an empty one. Anything else might have found nothing for want of looking.
+  const complaints = Buffer.from(stderr).toString("utf8").split("\n");
+  const serious = complaints.find((line) => line !== "" && !line.includes("No such file or directory"));
+  if (serious !== undefined) throw new VmSubstrateError("BUILD_FAILED", `the guest's find(1) complained: ${serious}`);
   return Buffer.from(stdout)
     .toString("utf8")
     .split("\n")

@@ -7,34 +7,26 @@ import {
   withDeadline,
 } from "../core/index.ts";
 import { type ExitCause, type ProcessMemory, type ProcessName, processMemory } from "../host/index.ts";
-import { verifyResumed } from "../netcfg/index.ts";
-import { type GuestAgent, guestExec, readGuestFile, writeGuestFile } from "../qmp/index.ts";
-import { abandonCapture } from "../substrate/index.ts";
+import type { GuestAgent } from "../qmp/index.ts";
 import type { Clone } from "./clone.ts";
 import type { ForkOptions } from "./fork-options.ts";
 import type { FreezeOptions, Frozen } from "./freeze-options.ts";
+import { GuestPower } from "./guest-power.ts";
+import { execution, reading, writing } from "./guest-programs.ts";
 import type { Timings } from "./phases.ts";
 import type { Resources } from "./resources.ts";
 import { goneError, isUnanswered, noSignOfLife, parkedError, silentError } from "./vm-errors.ts";
 import {
-  argvSchema,
-  contentSchema,
   type ExecOptions,
   type ExecResult,
-  execOptionsSchema,
   type FileOptions,
-  fileOptionsSchema,
   lifetimeSchema,
-  pathSchema,
   type ReadFileOptions,
-  readFileOptionsSchema,
 } from "./vm-options.ts";
 import type { VmOwner } from "./vm-owner.ts";
 import type { VmParts } from "./vm-parts.ts";
 import type { VmEvents, VmOrigin, VmState } from "./vm-state.ts";
 
-/** For `stop` and `cont`, and for the clock of a resumed guest. */
-const PAUSE_TIMEOUT_MS = 5000;
 /** A personal, running VM. `release()` it, or let `await using` do so. */
 export class Vm implements AsyncDisposable {
   readonly id: string;
@@ -58,6 +50,7 @@ export class Vm implements AsyncDisposable {
   readonly timings: Timings;
   readonly #parts: VmParts<Vm>;
   readonly #clone: Clone;
+  readonly #power: GuestPower;
   readonly #owner: VmOwner<Vm>;
   readonly #events = new Events<VmEvents>();
   #state: Exclude<VmState, "unresponsive">;
@@ -84,6 +77,7 @@ export class Vm implements AsyncDisposable {
     this.timings = parts.timings;
     this.#parts = parts;
     this.#clone = parts.clone;
+    this.#power = new GuestPower(parts);
     this.#owner = parts.owner;
     this.#state = parts.state ?? "running";
     void parts.clone.instance.process.exited.then((cause) => this.#onExit(cause));
@@ -119,36 +113,17 @@ export class Vm implements AsyncDisposable {
    *   GUEST_AGENT_*, ABORTED
    */
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
-    const program = validate(argvSchema, argv, "exec: argv");
-    const valid = validate(execOptionsSchema, options, "exec");
-    const env = { ...this.#parts.env, ...valid.env };
-    const within = Object.keys(env).length === 0 ? valid : { ...valid, env };
-    const { stdout, stderr, ...rest } = await this.#withAgent("exec", (agent) => guestExec(agent, program, within));
-    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-    return { ...rest, stdout: text(stdout), stderr: text(stderr), stdoutBytes: stdout, stderrBytes: stderr };
+    return this.#withAgent("exec", execution(argv, options, this.#parts.env));
   }
 
   /** @throws VmSubstrateError VM_GONE, VM_PARKED, INVALID_ARGUMENT, GUEST_COMMAND_FAILED, GUEST_AGENT_*, TIMEOUT, ABORTED */
   async readFile(path: string, options: ReadFileOptions = {}): Promise<Uint8Array> {
-    validate(pathSchema, path, "readFile: path");
-    const { maxBytes, ...within } = validate(readFileOptionsSchema, options, "readFile");
-    return this.#withAgent("readFile", (agent) =>
-      withDeadline({ what: `read of ${path}`, ...within }, (signal) =>
-        readGuestFile(agent, path, { ...within, maxBytes, signal }),
-      ),
-    );
+    return this.#withAgent("readFile", reading(path, options));
   }
 
   /** Replaces the file's content. @throws VmSubstrateError as `readFile` */
   async writeFile(path: string, content: string | Uint8Array, options: FileOptions = {}): Promise<void> {
-    validate(pathSchema, path, "writeFile: path");
-    validate(contentSchema, content, "writeFile: content");
-    const within = validate(fileOptionsSchema, options, "writeFile");
-    await this.#withAgent("writeFile", (agent) =>
-      withDeadline({ what: `write of ${path}`, ...within }, (signal) =>
-        writeGuestFile(agent, path, content, { ...within, signal }),
-      ),
-    );
+    await this.#withAgent("writeFile", writing(path, content, options));
   }
 
   /** QEMU's memory, guest included. @throws VmSubstrateError VM_GONE */
@@ -193,7 +168,7 @@ export class Vm implements AsyncDisposable {
       try {
         await this.#monitor("resume", "cont");
         this.#parts.failpoint("resume.running");
-        await this.#mendClock();
+        await this.#power.mendClock();
         this.#parts.failpoint("resume.verified");
       } catch (error) {
         if (this.#isGone) throw goneError(this, "resume", error);
@@ -207,30 +182,15 @@ export class Vm implements AsyncDisposable {
     });
   }
 
-  /** A guest that was paused is behind by that time. Sets its clock, and checks that it is who it was. */
-  async #mendClock(): Promise<void> {
-    const { identity, target } = this.#parts;
-    const within = { timeoutMs: PAUSE_TIMEOUT_MS };
-    const working = verifyResumed(this.#clone.guest.helper, identity, target, within);
-    await this.#clone.instance.process.guard("resume", working);
-  }
-
   /**
    * The first word with a VM that was taken over: its guest is made to run or to be paused as its record says, whatever its
    * last owner got to. Never throws; one that does not answer is unresponsive.
    * @internal
    */
   async settle(timeoutMs: number): Promise<void> {
-    const { qmp } = this.#clone.instance;
+    if (this.#isGone) return;
     try {
-      // Named before a fork is begun: no other VM can have been left in the middle of one.
-      const wasForked = this.#parts.instants !== undefined && (await abandonCapture(this.#clone.instance, timeoutMs));
-      const { running } = await qmp.execute("query-status", {}, { timeoutMs });
-      if (this.#state === "parked" && running) await qmp.execute("stop", {}, { timeoutMs });
-      if (this.#state === "running" && !running) {
-        await qmp.execute("cont", {}, { timeoutMs });
-      }
-      if (this.#state === "running" && (!running || wasForked)) await this.#mendClock();
+      await this.#power.settle(this.#state === "parked" ? "parked" : "running", timeoutMs);
     } catch (cause) {
       if (this.#isGone) return;
       this.#setUnresponsive(silentError(this, "taking over", "it", cause));
@@ -271,11 +231,11 @@ export class Vm implements AsyncDisposable {
       if (this.#state === "parked") throw parkedError(this, what);
       try {
         const result = await this.#clone.instance.process.guard(what, work(this.#clone));
-        if (isKept) await this.#mendClock();
+        if (isKept) await this.#power.mendClock();
         return result;
       } catch (error) {
         if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(this, what, error);
-        if (isKept) await this.#mendClock().catch(() => {}); // it may have been paused
+        if (isKept) await this.#power.mendClock().catch(() => {}); // it may have been paused
         throw error;
       }
     });
@@ -368,9 +328,8 @@ export class Vm implements AsyncDisposable {
   }
 
   async #monitor(what: string, command: "stop" | "cont"): Promise<void> {
-    const { instance } = this.#clone;
     try {
-      await instance.process.guard(what, instance.qmp.execute(command, {}, { timeoutMs: PAUSE_TIMEOUT_MS }));
+      await this.#power.switch(what, command);
     } catch (cause) {
       if (this.#isGone || isVmSubstrateError(cause, "QEMU_EXITED")) throw goneError(this, what, cause);
       throw silentError(this, what, "QEMU", cause);

@@ -2,33 +2,32 @@ import {
   type ActivateOptions,
   addedMemoryMiB,
   type ClonePlan,
-  channelTo,
   type Growth,
   type OnFailpoint,
   type Provision,
   planGrowth,
   type ResourcesRequest,
-  type Timings,
   type Vm,
 } from "../clone/index.ts";
 import { hostFailure, isVmSubstrateError, MIB, throwIfAborted, VmSubstrateError } from "../core/index.ts";
 import { monotonicMs } from "../host/index.ts";
 import type { Fabric, Fabrics, LeaseBook } from "../netcfg/index.ts";
-import { publicIdentity } from "../netcfg/index.ts";
 import type { LoadedSubstrate, SubstrateReference } from "../substrate/index.ts";
 import { AddressProbes } from "./address-probes.ts";
 import { settleBounded } from "./bounded.ts";
 import { type Claim, type ClaimRequest, holdClaim } from "./claim.ts";
+import { claimingRecords, plainTimings } from "./claim-records.ts";
 import type { Docks } from "./docks.ts";
 import { beginLifetime, type LifetimeSpec } from "./lifetime.ts";
 import type { SubstrateUse } from "./loaded-substrates.ts";
 import type { Memory } from "./memory.ts";
-import type { Made, Requests } from "./requests.ts";
+import { endedEarly, madeOf, type Outcome, outcomeOf, vmsOf } from "./outcomes.ts";
+import type { Requests } from "./requests.ts";
 import type { Room } from "./room.ts";
 import type { Unsettled } from "./unsettled.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 import { giveBack, type VmOwners } from "./vm-owners.ts";
-import { recordedResources, recordedTarget, type VmRecord } from "./vm-record.ts";
+import type { VmRecord } from "./vm-record.ts";
 import type { WaitingLine } from "./waiting-line.ts";
 
 /** How one VM is made: by claiming or cloning, or by booting. */
@@ -82,13 +81,8 @@ export interface ActivationDependencies {
   readonly onHandedOver: (vm: Vm) => void;
 }
 
-/** What became of each VM of a call, in order. */
-export type Outcome = { readonly vm: Vm } | { readonly error: VmSubstrateError };
-
 /** Hosts that use free addresses without having been asked for them: as many are met before a call gives up. */
 const MAX_ADDRESS_ATTEMPTS = 8;
-/** Of calls that never take a docked clone. */
-const ORIGINS: Readonly<Record<string, VmRecord["origin"]>> = { coldBoot: "booted", fork: "forked" };
 /** For calls that launch nothing. */
 const NO_ROOM: Disposable = { [Symbol.dispose]: () => {} };
 
@@ -136,7 +130,7 @@ export class Activations {
     for (const id of ids) working.add(id);
     try {
       const plannedAt = performance.now();
-      const records = this.#claiming(sized, claim, substrate);
+      const records = claimingRecords(sized, claim, substrate, this.#deps);
       await this.#intend(call, claim, records);
       return await this.#work(sized, claim, substrate, { plannedAt, records });
     } finally {
@@ -188,25 +182,6 @@ export class Activations {
   #toLaunch({ count, fromDock }: ActivationCall, substrate: LoadedSubstrate): number {
     const ready = fromDock ? (this.#deps.docks.of(substrate)?.ready.length ?? 0) : 0;
     return count - Math.min(count, ready);
-  }
-
-  /** What a later owner is to know of the clones of a call that is under way. */
-  #claiming(call: SizedCall, claim: Claim, substrate: LoadedSubstrate): VmRecord[] {
-    const { ledger, bootId } = this.#deps;
-    return claim.plans.map((plan) => {
-      const known = ledger.get(plan.id);
-      return {
-        ...(known ?? newRecord(plan, substrate, bootId)),
-        phase: "claiming",
-        resources: recordedResources(substrate.manifest, call.growth),
-        channel: channelTo(substrate.manifest, call.channel),
-        origin: ORIGINS[call.what] ?? (known === undefined ? "cloned" : "docked"),
-        fabric: plan.fabric.kind,
-        identity: publicIdentity(plan.identity),
-        labels: call.labels,
-        env: call.provision.env,
-      };
-    });
   }
 
   /** From here on a later owner knows of every clone of the call. */
@@ -356,45 +331,4 @@ function requireKeysFile({ what, authorizedKeys }: ActivationCall, { manifest }:
   if (authorizedKeys.length === 0 || manifest.guest.identity.authorizedKeys !== undefined) return;
   const message = `${what}: substrate "${manifest.name}" has no file for authorizedKeys; leave them out, or give them by files`;
   throw new VmSubstrateError("INVALID_ARGUMENT", message);
-}
-
-function newRecord(
-  plan: ClonePlan,
-  { manifest, instants }: LoadedSubstrate,
-  boot: string,
-): Omit<VmRecord, "phase" | "resources" | "channel" | "origin" | "fabric" | "labels" | "env"> {
-  return {
-    id: plan.id,
-    uuid: plan.uuid,
-    bootId: boot,
-    substrate: { name: manifest.name, version: manifest.version },
-    target: recordedTarget(manifest),
-    createdAt: new Date().toISOString(),
-    lifetime: { onExpiry: "release" },
-    ...(instants.length > 0 ? { instants: [...instants] } : {}),
-  };
-}
-
-function plainTimings({ phasesMs, totalMs }: Timings): VmRecord["timings"] {
-  return { phasesMs: { ...phasesMs }, totalMs };
-}
-
-function vmsOf(results: readonly PromiseSettledResult<Vm>[]): Vm[] {
-  return results.filter((result) => result.status === "fulfilled").map(({ value }) => value);
-}
-
-function outcomeOf(result: PromiseSettledResult<Vm>, given: ReadonlySet<Vm>): Outcome {
-  if (result.status === "rejected") {
-    if (!isVmSubstrateError(result.reason)) throw result.reason; // cannot be: see isFatal
-    return { error: result.reason };
-  }
-  return given.has(result.value) ? { vm: result.value } : { error: endedEarly(result.value) };
-}
-
-function madeOf(outcome: Outcome): Made {
-  return "vm" in outcome ? outcome.vm.id : { code: outcome.error.code, message: outcome.error.message };
-}
-
-function endedEarly(vm: Vm): VmSubstrateError {
-  return new VmSubstrateError("QEMU_EXITED", `VM ${vm.hostname} ended while others of its call were still being made`);
 }

@@ -12,7 +12,7 @@ import { ensurePrivateDir, ForkServer, identifyQemu, Paths, sharedMemory } from 
 import { OwnerLock } from "../store/index.ts";
 import { recipeFromFile, recipeNamed, type SubstrateVersion } from "../substrate/index.ts";
 import { activationCall, type CallKind, defaultHostname } from "./activation-call.ts";
-import type { Outcome, StartVm } from "./activations.ts";
+import type { StartVm } from "./activations.ts";
 import { Calls } from "./calls.ts";
 import { openDurableState } from "./durable-state.ts";
 import { clearAway, takeOver } from "./housekeeping.ts";
@@ -29,7 +29,7 @@ import type {
   DockStatus,
   PoolOptions,
 } from "./options.ts";
-import { allVms, settleAll } from "./outcomes.ts";
+import { allVms, type Outcome, settleAll } from "./outcomes.ts";
 import type { PoolEvents } from "./pool-events.ts";
 import { type GivenParts, type PoolParts, poolParts } from "./pool-parts.ts";
 import { callDigest, type Made, used } from "./requests.ts";
@@ -156,7 +156,13 @@ export class Pool implements AsyncDisposable {
     const named = builtIn === undefined ? undefined : { name: builtIn, recipe: recipeNamed(builtIn) };
     return this.#calls.run(signal, async (within) => {
       const { recipe, name: itsName } = named ?? (await recipeFromFile(recipeFile ?? ""));
-      const name = given.name ?? validate(nameSchema, itsName, "build: the name that the recipe's file gives");
+      const name =
+        given.name ??
+        validate(
+          nameSchema,
+          itsName,
+          `build: name "${itsName}" of ${recipeFile ?? builtIn} (or give another by \`name\`)`,
+        );
       const { substrate, reused } = await this.#parts.builds.build(name, recipe, onProgress, within);
       using use = await this.#parts.loaded.use({ name, version: undefined }, "build");
       await this.#parts.docks.renew(use.loaded);

@@ -4,16 +4,15 @@ import { basename, join } from "node:path";
 import { type RecipePaths, runTool } from "../../host/index.ts";
 import type { GuestProfile, Recipe, RecipeContext } from "../recipe.ts";
 import { DebianPackages } from "./debian-packages.ts";
+import { INITRAMFS_FILE, INITRAMFS_MODULES, makeInitramfs } from "./guest-initramfs.ts";
 import { GuestRoot, LOADER, sharedLibraries } from "./guest-root.ts";
 import { compileHelper, guestFile, HELPER_FILES } from "./helper-binary.ts";
-import { ext4Image, initramfs } from "./images.ts";
-import { modulesInLoadOrder } from "./kernel-modules.ts";
+import { ext4Image } from "./images.ts";
 
 const KERNEL_METAPACKAGE = "linux-image-cloud-amd64";
 const PACKAGES = ["busybox-static", "dropbear-bin", "qemu-guest-agent"];
 const PROGRAMS = ["usr/sbin/qemu-ga", "usr/sbin/dropbear", "usr/bin/dropbearkey", "usr/bin/dbclient"];
-const MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "virtio_net"];
-const GUEST_FILES = [...HELPER_FILES, "initramfs/init", "mini/inittab", "mini/boot"];
+const GUEST_FILES = [...HELPER_FILES, INITRAMFS_FILE, "mini/inittab", "mini/boot"];
 const HOST_KEY = "/etc/dropbear/dropbear_ed25519_host_key";
 const DISK_SIZE_MIB = 256;
 /** Counts up when this file changes what it makes. */
@@ -82,7 +81,9 @@ export const miniRecipe: Recipe = { guest: GUEST, inputsKey, make };
 
 async function inputsKey(): Promise<string> {
   const hash = createHash("sha256");
-  hash.update(JSON.stringify([RECIPE_REVISION, KERNEL_METAPACKAGE, PACKAGES, PROGRAMS, MODULES, DISK_SIZE_MIB, GUEST]));
+  hash.update(
+    JSON.stringify([RECIPE_REVISION, KERNEL_METAPACKAGE, PACKAGES, PROGRAMS, INITRAMFS_MODULES, DISK_SIZE_MIB, GUEST]),
+  );
   for (const name of GUEST_FILES) hash.update(await readFile(guestFile(name)));
   return hash.digest("hex").slice(0, 16);
 }
@@ -101,25 +102,9 @@ async function make(output: RecipePaths, context: RecipeContext): Promise<void> 
   progress("disk", "guest root, initramfs and kernel");
   const kernelRelease = kernelPackage.slice("linux-image-".length);
   await copyFile(join(unpacked, `boot/vmlinuz-${kernelRelease}`), output.kernel);
-  await makeInitramfs(unpacked, join(unpacked, "lib/modules", kernelRelease), output.initrd, context);
+  await makeInitramfs({ dir: unpacked, release: kernelRelease }, output.initrd, context);
   await compileHelper(output.helper, signal);
   await makeDisk(unpacked, output, context);
-}
-
-async function makeInitramfs(
-  unpacked: string,
-  modulesDir: string,
-  file: string,
-  context: RecipeContext,
-): Promise<void> {
-  const root = new GuestRoot(join(context.workDir, "initramfs"));
-  for (const folder of ["/bin", "/dev", "/root", "/modules", "/sys"]) await root.directory(folder);
-  await root.copy(join(unpacked, "bin/busybox"), "/bin/busybox", 0o755);
-  await root.copy(guestFile("initramfs/init"), "/init", 0o755);
-  const modules = await modulesInLoadOrder(modulesDir, MODULES);
-  for (const module of modules) await root.copy(module, `/modules/${basename(module)}`);
-  await root.file("/modules/order", `${modules.map((module) => basename(module)).join("\n")}\n`);
-  await initramfs(root.dir, file, context.signal);
 }
 
 async function makeDisk(unpacked: string, output: RecipePaths, context: RecipeContext): Promise<void> {

@@ -1,6 +1,7 @@
 import { readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, extname } from "node:path";
 import { parse } from "yaml";
+import { z } from "zod";
 import { KIB, MIB, messageOf, VmSubstrateError, validate } from "../../core/index.ts";
 import type { GuestFile } from "../../netcfg/index.ts";
 import type { Recipe } from "../recipe.ts";
@@ -14,6 +15,9 @@ const MAX_RECIPE_BYTES = 256 * KIB;
 const MAX_RECIPE_FILES_BYTES = 64 * MIB;
 /** Aliases of aliases would make a small text an endless one ("billion laughs"). */
 const MAX_YAML_ALIASES = 100;
+
+/** First of all, so that an unknown kind is not measured by the keys of another. */
+const kindSchema = z.looseObject({ from: z.enum(["debian", "disk"], 'expected "debian" or "disk"') });
 
 /** A recipe and the name that its substrate has unless another is given. */
 export interface NamedRecipe {
@@ -30,6 +34,7 @@ export async function recipeFromFile(file: string): Promise<NamedRecipe> {
   const text = (await readBounded(file, MAX_RECIPE_BYTES, "recipe")).toString("utf8");
   const content = parsed(text, file);
   if (isOfDisk(content)) return diskRecipeFromFile(file, content);
+  validate(kindSchema, content, `recipe ${file}`);
   const document = validate(debianDocumentSchema, content, `recipe ${file}`);
   const files = await contentsOf(document, await realpath(dirname(file)), file);
   const { name = basename(file, extname(file)) } = document;

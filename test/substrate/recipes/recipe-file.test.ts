@@ -56,7 +56,7 @@ describe("a recipe file", () => {
 
   it.each([
     ["an unknown key", "from: debian\npackges: [nginx]\n", /packges/],
-    ["an unknown kind", "from: fedora\n", /from/],
+    ["an unknown kind", "from: fedora\n", /expected "debian" or "disk"/],
     ["no kind", "packages: []\n", /from/],
     ["no mapping", "- from: debian\n", /recipe/],
     ["nothing", "", /recipe/],

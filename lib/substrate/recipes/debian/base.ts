@@ -1,12 +1,13 @@
 import { copyFile, mkdir, writeFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
+import { isVmSubstrateError, VmSubstrateError } from "../../../core/index.ts";
 import { type RecipePaths, runTool } from "../../../host/index.ts";
 import type { RecipeContext } from "../../recipe.ts";
 import { DebianPackages } from "../debian-packages.ts";
+import { INITRAMFS_FILE, INITRAMFS_MODULES, makeInitramfs } from "../guest-initramfs.ts";
 import { GuestRoot } from "../guest-root.ts";
 import { compileHelper, guestFile, HELPER_FILES } from "../helper-binary.ts";
-import { ext4Image, Fakeroot, initramfs } from "../images.ts";
-import { modulesInLoadOrder } from "../kernel-modules.ts";
+import { ext4Image, Fakeroot } from "../images.ts";
 import { aptSources, aptTransport } from "./apt-sources.ts";
 import type { DebianDocument } from "./document.ts";
 
@@ -23,8 +24,6 @@ const PACKAGES = [
   "systemd-sysv",
   "udev",
 ];
-/** For the initramfs: what the disk needs. The kernel's other modules are on it. */
-const MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "virtio_net"];
 const BOOTSTRAP_TIMEOUT_MS = 1_200_000;
 const TOOL_TIMEOUT_MS = 300_000;
 /** Keys and seeds are made for each clone; sshd has groups of its own where it finds no moduli, which are half a MiB of memory. */
@@ -55,7 +54,7 @@ const FILES = [
   "debian/network.service",
   "debian/ssh.socket",
   "debian/ssh@.service",
-  "initramfs/init",
+  INITRAMFS_FILE,
   ...HELPER_FILES,
 ];
 
@@ -67,7 +66,7 @@ export const BASE_REVISION = [
   SUITE,
   KERNEL_METAPACKAGE,
   PACKAGES,
-  MODULES,
+  INITRAMFS_MODULES,
   MASKED_UNITS,
   MEMORY_FOLDERS,
   JOURNAL,
@@ -98,7 +97,7 @@ export async function makeBase(
 
   progress("disk", "guest root, initramfs and kernel");
   await copyFile(join(kernel, `boot/vmlinuz-${release}`), output.kernel);
-  await makeInitramfs(kernel, join(kernel, "lib/modules", release), output.initrd, context);
+  await makeInitramfs({ dir: kernel, release }, output.initrd, context, MEMORY_FOLDERS);
   await compileHelper(output.helper, signal);
   const root = new GuestRoot(join(workDir, "root"));
   await mkdir(root.dir);
@@ -134,24 +133,18 @@ async function bootstrap(packages: readonly string[], archive: string, context: 
   // It has children of its own, which end with it: at the latest when this process does.
   const argv = ["setpriv", "--pdeathsig", "TERM", "mmdebstrap", ...options, SUITE, archive, sources] as const;
   const env = { TMPDIR: workDir };
-  await runTool(argv, { timeoutMs: BOOTSTRAP_TIMEOUT_MS, signal, env, killSignal: "SIGTERM" });
+  await runTool(argv, { timeoutMs: BOOTSTRAP_TIMEOUT_MS, signal, env, killSignal: "SIGTERM" }).catch(
+    (cause: unknown) => {
+      throw isVmSubstrateError(cause, "RECIPE_FAILED") ? inItsWords(cause) : cause;
+    },
+  );
 }
 
-async function makeInitramfs(
-  unpacked: string,
-  modulesDir: string,
-  file: string,
-  context: RecipeContext,
-): Promise<void> {
-  const root = new GuestRoot(join(context.workDir, "initramfs"));
-  for (const folder of ["/bin", "/dev", "/root", "/modules", "/stage", "/sys"]) await root.directory(folder);
-  await root.copy(join(unpacked, "bin/busybox"), "/bin/busybox", 0o755);
-  await root.copy(guestFile("initramfs/init"), "/init", 0o755);
-  const modules = await modulesInLoadOrder(modulesDir, MODULES);
-  for (const module of modules) await root.copy(module, `/modules/${basename(module)}`);
-  await root.file("/modules/order", `${modules.map((module) => basename(module)).join("\n")}\n`);
-  await root.file("/memory", MEMORY_FOLDERS);
-  await initramfs(root.dir, file, context.signal);
+/** The first thing that went wrong, out of all that mmdebstrap and apt say of it. */
+function inItsWords(cause: VmSubstrateError): VmSubstrateError {
+  const first = /^E: (.+)$/m.exec(cause.message)?.[1];
+  if (first === undefined) return cause;
+  return new VmSubstrateError("RECIPE_FAILED", `mmdebstrap: ${first}`, { cause, details: { program: "mmdebstrap" } });
 }
 
 /** What the packages do not bring. Folders that are there keep their modes. */

@@ -1,0 +1,46 @@
+import { verifyResumed } from "../netcfg/index.ts";
+import { abandonCapture } from "../substrate/index.ts";
+import type { VmParts } from "./vm-parts.ts";
+
+/** For `stop` and `cont`, and for the clock of a resumed guest. */
+const PAUSE_TIMEOUT_MS = 5000;
+
+/** Pauses one VM's guest and lets it run, and mends what a pause does to it. */
+export class GuestPower {
+  readonly #parts: Pick<VmParts<unknown>, "clone" | "identity" | "target" | "instants">;
+
+  constructor(parts: Pick<VmParts<unknown>, "clone" | "identity" | "target" | "instants">) {
+    this.#parts = parts;
+  }
+
+  /** @param what for the error when QEMU ends meanwhile @throws VmSubstrateError QEMU_EXITED, QMP_*, TIMEOUT */
+  async switch(what: string, command: "stop" | "cont"): Promise<void> {
+    const { qmp, process } = this.#parts.clone.instance;
+    await process.guard(what, qmp.execute(command, {}, { timeoutMs: PAUSE_TIMEOUT_MS }));
+  }
+
+  /**
+   * A guest that was paused is behind by that time. Sets its clock, and checks that it is who it was.
+   * @throws VmSubstrateError IDENTITY_UNVERIFIED, GUEST_HELPER_FAILED, QEMU_EXITED, TIMEOUT
+   */
+  async mendClock(): Promise<void> {
+    const { clone, identity, target } = this.#parts;
+    const working = verifyResumed(clone.guest.helper, identity, target, { timeoutMs: PAUSE_TIMEOUT_MS });
+    await clone.instance.process.guard("resume", working);
+  }
+
+  /** Makes the guest run, or not, whatever an earlier owner got to. @throws VmSubstrateError as the others */
+  async settle(wanted: "running" | "parked", timeoutMs: number): Promise<void> {
+    const { clone, instants } = this.#parts;
+    // Named before a fork is begun: no other VM can have been left in the middle of one.
+    const wasForked = instants !== undefined && (await abandonCapture(clone.instance, timeoutMs));
+    const { qmp } = clone.instance;
+    const { running } = await qmp.execute("query-status", {}, { timeoutMs });
+    if (wanted === "parked") {
+      if (running) await qmp.execute("stop", {}, { timeoutMs });
+      return;
+    }
+    if (!running) await qmp.execute("cont", {}, { timeoutMs });
+    if (!running || wasForked) await this.mendClock();
+  }
+}

@@ -1,4 +1,4 @@
-import { once } from "node:events";
+import { addAbortListener, once } from "node:events";
 import { chmod, type FileHandle, open, rm } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -171,6 +171,9 @@ async function isAt(
 
 /** @returns bytes of memory that were written */
 async function receive(socket: Socket, files: CaptureFiles, signal: AbortSignal): Promise<number> {
+  using end = new DisposableStack();
+  end.defer(() => socket.destroy());
+  end.use(addAbortListener(signal, () => socket.destroy())); // also when it is aborted already
   await using ram = await open(files.ram, "wx", 0o600);
   await using state = await open(files.state, "wx", 0o600);
   const pages = new PageWriter(ram);
@@ -179,8 +182,6 @@ async function receive(socket: Socket, files: CaptureFiles, signal: AbortSignal)
     page: (address, bytes) => pages.put(address, bytes),
     rest: (bytes) => rest.push(Buffer.from(bytes)),
   });
-  const destroy = () => socket.destroy();
-  signal.addEventListener("abort", destroy, { once: true });
   try {
     for await (const chunk of socket as AsyncIterable<Buffer>) {
       stream.push(chunk);
@@ -192,9 +193,6 @@ async function receive(socket: Socket, files: CaptureFiles, signal: AbortSignal)
     if (isVmSubstrateError(error)) throw error;
     const message = `QEMU's migration stream broke off: ${messageOf(error)}`;
     throw hostFailure(error) ?? new VmSubstrateError("FORK_FAILED", message, { cause: error });
-  } finally {
-    signal.removeEventListener("abort", destroy);
-    socket.destroy();
   }
   const sizeBytes = stream.end();
   await pages.flush("all");

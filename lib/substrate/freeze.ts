@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { once } from "node:events";
+import { addAbortListener, once } from "node:events";
 import { chmod, open, rm } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -82,10 +82,12 @@ class StateReceiver implements AsyncDisposable {
   /** Writes the one stream to a new file, synced to its disk. */
   async receive(file: string, signal: AbortSignal): Promise<FileDigest> {
     const socket = await this.#connection;
+    using end = new DisposableStack();
+    end.defer(() => socket.destroy());
+    end.use(addAbortListener(signal, () => socket.destroy())); // also when it is aborted already
     await using target = await open(file, "wx", 0o600);
     const hash = createHash("sha256");
     let sizeBytes = 0;
-    signal.addEventListener("abort", () => socket.destroy(), { once: true });
     for await (const chunk of socket as AsyncIterable<Buffer>) {
       hash.update(chunk);
       sizeBytes += chunk.length;

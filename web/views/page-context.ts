@@ -1,0 +1,56 @@
+import { createContext } from "preact";
+import { useContext, useEffect, useState } from "preact/hooks";
+import type { VmView } from "../../api/index.ts";
+import type { State } from "../state/state.ts";
+import type { Store } from "../state/store.ts";
+import type { Client } from "../transport/client.ts";
+
+/** What is shown above the page, one at a time. */
+export type Overlay =
+  | { readonly kind: "activate"; readonly substrate?: string }
+  | { readonly kind: "release"; readonly vm: VmView }
+  | { readonly kind: "help" };
+
+export type Notice =
+  | { readonly kind: "done"; readonly text: string }
+  | { readonly kind: "failed"; readonly text: string; readonly error: unknown };
+
+/** What all views share. */
+export interface PageShared {
+  readonly store: Store;
+  readonly client: Client;
+  /** With a token that only reads there is nothing that changes something. */
+  readonly mayWrite: boolean;
+  show(overlay: Overlay | undefined): void;
+  /** Opens the panel of a VM, or closes it. */
+  choose(id: string | undefined): void;
+  notify(notice: Notice): void;
+}
+
+export const PageContext = createContext<PageShared | undefined>(undefined);
+
+export function usePage(): PageShared {
+  const shared = useContext(PageContext);
+  if (shared === undefined) throw new Error("a view is outside of the page");
+  return shared;
+}
+
+/** A part of the state; draws again when that part is another. `select` must give the same object for the same state. */
+export function useSelect<T>(select: (state: State) => T): T {
+  const { store } = usePage();
+  const [, drawAgain] = useState({});
+  const selected = select(store.state);
+  useEffect(() => {
+    let drawn = selected;
+    const look = () => {
+      const now = select(store.state);
+      if (Object.is(now, drawn)) return;
+      drawn = now;
+      drawAgain({});
+    };
+    // What changed between drawing and here.
+    look();
+    return store.subscribe(look);
+  }, [store]);
+  return selected;
+}

@@ -14,7 +14,7 @@ export {
   versionSchema,
   waitQuery,
 } from "./common.ts";
-export { type DockBody, type DockView, dockBodySchema, dockedQuery, dockSchema, undockedSchema } from "./dock.ts";
+export { type DockBody, type DockView, dockBodySchema, dockedQuery, dockSchema } from "./dock.ts";
 export {
   type DaemonEvent,
   EVENT_TYPES,
@@ -46,6 +46,7 @@ export {
   exportedSchema,
   type ImportBody,
   importBodySchema,
+  type PruneReportView,
   pruneBodySchema,
   pruneReportSchema,
   removedSchema,
@@ -59,6 +60,7 @@ export {
   type DaemonView,
   daemonSchema,
   doctorSchema,
+  type GcReportView,
   gcReportSchema,
   type MemoryUseView,
   memoryUseSchema,

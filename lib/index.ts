@@ -16,8 +16,25 @@ export {
   type VmOrigin,
   type VmState,
 } from "./clone/index.ts";
-export { ERROR_CODES, type ErrorCode, isVmSubstrateError, type Logger, VmSubstrateError } from "./core/index.ts";
-export { type DoctorCheck, type DoctorOptions, doctor } from "./host/index.ts";
+export {
+  ERROR_CODES,
+  type ErrorCode,
+  type EventSource,
+  isVmSubstrateError,
+  type Logger,
+  newId,
+  VmSubstrateError,
+  validate,
+  withDeadline,
+} from "./core/index.ts";
+export {
+  type DaemonPlace,
+  type Directories,
+  type DoctorCheck,
+  type DoctorOptions,
+  daemonPlace,
+  doctor,
+} from "./host/index.ts";
 export {
   type ActivateOutcome,
   type ActivateSpec,

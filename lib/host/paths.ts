@@ -62,6 +62,18 @@ export class Paths {
   get vms() {
     return join(this.stateDir, "vms");
   }
+  /** Where the daemon of this state directory listens. */
+  get daemonSocket() {
+    return join(this.runtimeDir, "daemon.sock");
+  }
+  /** What a daemon writes that was started in the background. */
+  get daemonLog() {
+    return join(this.stateDir, "daemon.log");
+  }
+  /** Who may use a daemon's TCP address. */
+  get daemonTokens() {
+    return join(this.stateDir, "tokens");
+  }
 
   get forks() {
     return join(this.stateDir, "forks");

@@ -1,7 +1,7 @@
 import { validate } from "../core/index.ts";
 import { HostnamePattern } from "../netcfg/index.ts";
 import type { ActivationCall, StartVm } from "./activations.ts";
-import { identityTemplate } from "./identity-template.ts";
+import { defaultHostname, identityTemplate } from "./identity-template.ts";
 import type { ActivateSpec } from "./options.ts";
 import { activateSpecSchema, countSchema } from "./schemas.ts";
 
@@ -45,8 +45,4 @@ export function activationCall(
     startedAt,
   };
   return { call, timeoutMs: valid.timeoutMs };
-}
-
-export function defaultHostname(substrate: string): HostnamePattern {
-  return HostnamePattern.parse(`${substrate}-{index}`);
 }

@@ -4,24 +4,13 @@ import { isVmSubstrateError, type Logger, MIB, messageOf, VmSubstrateError, with
 import type { LoadedSubstrate } from "../substrate/index.ts";
 import { Breaker } from "./breaker.ts";
 import { DEMAND_WINDOW_MS, Demand } from "./demand.ts";
-import type { IdentityTemplate } from "./identity-template.ts";
+import type { DockTarget } from "./dock-target.ts";
 import type { DockStatus } from "./options.ts";
 
 /** A dock that is short of memory looks again so often; nothing is wrong with its clones. */
 const SHORT_RETRY_MS = 1000;
 /** Measured memory changes without anything happening here; a dock that is bounded by it looks so often. */
 const LOOK_AT_MEMORY_MS = 1000;
-
-export interface DockTarget {
-  readonly min: number;
-  readonly max: number;
-  readonly maxMiB: number | undefined;
-  readonly primed: boolean;
-  /** Asked for by its number: no newer version takes its place. */
-  readonly pinned: boolean;
-  /** What the claims to come will ask for: primed clones have such an identity already. */
-  readonly template: IdentityTemplate;
-}
 
 /** A clone in a dock, and what it was made for. */
 export interface Docked extends AsyncDisposable {

@@ -21,6 +21,8 @@ export interface PoolOptions extends Directories {
   readonly addressQuarantineMs?: number | undefined;
   /** Milliseconds between two signs of life that each VM is asked for; 0 for never. Default 10 000. */
   readonly heartbeatMs?: number | undefined;
+  /** What becomes of the docks of an earlier owner: `restore` sets them again. Default `forget`. */
+  readonly docks?: "forget" | "restore" | undefined;
   readonly logger?: Logger | undefined;
 }
 

@@ -80,6 +80,8 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
   const docks = new Docks({
     start: (substrate, target, signal) => makeDocked(substrate, target, signal, docking),
     meanBytes: (ids) => memory.meanBytes(ids),
+    records: state.dockRecords,
+    use: (reference) => loaded.use(reference, "dock"),
     parallelStarts,
     logger,
   });

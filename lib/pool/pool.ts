@@ -11,12 +11,13 @@ import {
 import { ensurePrivateDir, ForkServer, identifyQemu, Paths, sharedMemory } from "../host/index.ts";
 import { OwnerLock } from "../store/index.ts";
 import { recipeFromFile, recipeNamed, type SubstrateVersion } from "../substrate/index.ts";
-import { activationCall, type CallKind, defaultHostname } from "./activation-call.ts";
+import { activationCall, type CallKind } from "./activation-call.ts";
 import type { StartVm } from "./activations.ts";
 import { Calls } from "./calls.ts";
+import { recoverDocks } from "./dock-recovery.ts";
+import { dockTarget } from "./dock-target.ts";
 import { openDurableState } from "./durable-state.ts";
 import { clearAway, takeOver } from "./housekeeping.ts";
-import { identityTemplate } from "./identity-template.ts";
 import type { GcReport } from "./inventory.ts";
 import type { MemoryUse } from "./memory.ts";
 import type {
@@ -39,7 +40,6 @@ import {
   closeOptionsSchema,
   dockedOptionsSchema,
   dockOptionsSchema,
-  MAX_VMS_PER_ACTIVATION,
   nameSchema,
   poolOptionsSchema,
   referenceSchema,
@@ -84,7 +84,7 @@ export class Pool implements AsyncDisposable {
 
   /**
    * Opens a state directory, making it where it is missing. VMs that an earlier owner has handed out are taken over: they are
-   * in `vms`. Whatever else it left is cleared away.
+   * in `vms`. Whatever else it left is cleared away, its docks as well unless they are to be set again.
    *
    * @throws VmSubstrateError INVALID_ARGUMENT, STATE_DIR_LOCKED, STATE_DIR_DAMAGED, STORE_TOO_NEW, STORE_UNWRITABLE,
    *   UNSAFE_DIRECTORY, QEMU_MISSING, QEMU_UNSUPPORTED, PATH_TOO_LONG, INSUFFICIENT_SHARED_MEMORY when there is no such directory
@@ -112,6 +112,7 @@ export class Pool implements AsyncDisposable {
     const pool = new Pool({ deps, options: valid, state }, undo.move());
     try {
       await takeOver(pool.#parts);
+      await recoverDocks(valid.docks, { ...pool.#parts, ...deps, ...state });
       return pool;
     } catch (error) {
       await pool.close({ vms: "keep" });
@@ -173,21 +174,28 @@ export class Pool implements AsyncDisposable {
   /**
    * Keeps clones of a substrate ready, paused in memory, to be claimed by `activate`. Returns at once; `docked` waits.
    * A second call changes the target. A new version of the substrate replaces the clones of the old one, unless `name` has a
-   * version of its own ("mini@3").
+   * version of its own ("mini@3"). It is recorded, for an owner that opens with `docks: "restore"`.
    *
-   * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_*, INSUFFICIENT_SHARED_MEMORY, POOL_CLOSED
+   * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_*, INSUFFICIENT_SHARED_MEMORY, STORE_UNWRITABLE, POOL_CLOSED
    */
   async dock(name: string, options: DockOptions): Promise<DockStatus> {
     const reference = validate(referenceSchema, name, "dock: name");
     const valid = validate(dockOptionsSchema, options, "dock");
-    const { min, maxMiB, primed, network } = valid;
-    const max = valid.max ?? (maxMiB === undefined ? min : MAX_VMS_PER_ACTIVATION);
-    const template = identityTemplate(valid.hostname ?? defaultHostname(reference.name), network, "none");
-    const target = { min, max, maxMiB, primed, template, pinned: reference.version !== undefined };
     return this.#calls.run(undefined, async () => {
-      using use = await this.#parts.loaded.use(reference, "dock");
-      return this.#parts.docks.set(use.loaded, target);
+      using _ = await this.#parts.loaded.use(reference, "dock"); // what cannot be docked is not recorded
+      return this.#parts.docks.keep(reference, dockTarget(reference, valid));
     });
+  }
+
+  /**
+   * Takes a dock away, and ends its waiting clones. Quietly nothing when there is no such dock, so that it can be repeated.
+   *
+   * @returns whether there was one, when its clones have ended
+   * @throws VmSubstrateError INVALID_ARGUMENT, STORE_UNWRITABLE, POOL_CLOSED
+   */
+  async undock(name: string): Promise<boolean> {
+    const reference = validate(referenceSchema, name, "undock: name");
+    return this.#calls.run(undefined, () => this.#parts.docks.undock(reference));
   }
 
   /**

@@ -63,6 +63,7 @@ export const poolOptionsSchema = z.strictObject({
   memoryMiB: z.int().min(1).optional(),
   addressQuarantineMs: z.int().min(0).max(MAX_TIMEOUT_MS).default(DEFAULT_QUARANTINE_MS),
   heartbeatMs: z.int().min(0).max(MAX_TIMEOUT_MS).default(DEFAULT_HEARTBEAT_MS),
+  docks: z.enum(["forget", "restore"]).default("forget"),
   logger: z.custom<Logger>(isLogger, "expected an object with debug, info, warn and error").optional(),
 });
 

@@ -43,3 +43,5 @@ export const dockedQuery = z.strictObject({
   ready: z.coerce.number().int().min(0).optional().describe("Wait until so many clones are ready."),
   timeoutMs: z.coerce.number().int().min(1).optional(),
 });
+
+export const undockedSchema = z.object({ undocked: z.boolean().describe("Whether there was such a dock.") });

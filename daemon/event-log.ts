@@ -1,5 +1,5 @@
 import type { DaemonEvent, EventPayload, EventType } from "../api/index.ts";
-import { newId } from "../lib/index.ts";
+import { newId } from "../lib/core/index.ts";
 
 /** How many events can be asked for again. */
 const KEPT_EVENTS = 10_000;

@@ -9,7 +9,8 @@ import {
   validatorCompiler,
 } from "fastify-type-provider-zod";
 import { API_PREFIX } from "../api/index.ts";
-import { newId, VmSubstrateError } from "../lib/index.ts";
+import { VmSubstrateError } from "../lib/index.ts";
+import { newId } from "../lib/core/index.ts";
 import { type Entrance, guard } from "./access.ts";
 import { sendProblem } from "./answer.ts";
 import type { App, Context } from "./context.ts";

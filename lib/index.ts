@@ -22,17 +22,12 @@ export {
   type EventSource,
   isVmSubstrateError,
   type Logger,
-  newId,
   VmSubstrateError,
-  validate,
-  withDeadline,
 } from "./core/index.ts";
 export {
-  type DaemonPlace,
   type Directories,
   type DoctorCheck,
   type DoctorOptions,
-  daemonPlace,
   doctor,
 } from "./host/index.ts";
 export {

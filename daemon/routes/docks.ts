@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { dockBodySchema, dockedQuery, dockSchema, substrateParameter } from "../../api/index.ts";
+import { dockBodySchema, dockedQuery, dockSchema, substrateParameter, undockedSchema } from "../../api/index.ts";
 import { VmSubstrateError } from "../../lib/index.ts";
 import { hangUp } from "../answer.ts";
 import type { App, Context } from "../context.ts";
@@ -59,12 +59,9 @@ export function dockRoutes(app: App, { pool }: Context): void {
         tags,
         summary: "Take a dock away, with its waiting clones",
         params: substrateParameter,
-        response: { 204: z.undefined() },
+        response: { 200: undockedSchema },
       },
     },
-    async ({ params }, reply) => {
-      await pool.undock(params.substrate);
-      return reply.code(204).send();
-    },
+    async ({ params }) => ({ undocked: await pool.undock(params.substrate) }),
   );
 }

@@ -19,6 +19,7 @@ export {
 export { ERROR_CODES, type ErrorCode, isVmSubstrateError, type Logger, VmSubstrateError } from "./core/index.ts";
 export { type DoctorCheck, type DoctorOptions, doctor } from "./host/index.ts";
 export {
+  type ActivateOptions,
   type ActivateOutcome,
   type ActivateSpec,
   type BreakerState,

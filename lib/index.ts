@@ -31,6 +31,7 @@ export {
   doctor,
 } from "./host/index.ts";
 export {
+  type ActivateOptions,
   type ActivateOutcome,
   type ActivateSpec,
   type BreakerState,

@@ -28,6 +28,8 @@ export interface DockDependencies {
   readonly meanBytes: (ids: readonly string[]) => number | undefined;
   readonly parallelStarts: number;
   readonly logger: Logger;
+  /** Its status may be another. */
+  readonly onChange: (dock: Dock) => void;
 }
 
 /** Which of the ready clones a claim prefers. */
@@ -200,6 +202,7 @@ export class Dock implements AsyncDisposable {
         this.#adjust();
       });
     }
+    this.#deps.onChange(this);
   }
 
   async #start(): Promise<void> {
@@ -212,6 +215,7 @@ export class Dock implements AsyncDisposable {
       // The target may be another one by now.
       if (this.#ready.length >= this.#depth() || target !== this.#target) return;
       this.#breaker.trying();
+      this.#deps.onChange(this);
       const startedAt = performance.now();
       const docked = await this.#deps.start(this.substrate, target, signal);
       this.#demand.refilled(performance.now() - startedAt);
@@ -223,6 +227,7 @@ export class Dock implements AsyncDisposable {
       this.#lastError = error;
       if (isVmSubstrateError(error, "INSUFFICIENT_MEMORY") || isVmSubstrateError(error, "LEASE_EXHAUSTED")) {
         this.#breaker.gaveUp();
+        this.#deps.onChange(this);
         await delay(SHORT_RETRY_MS, undefined, { signal, ref: false }).catch(() => {});
         return;
       }

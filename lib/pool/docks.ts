@@ -7,20 +7,24 @@ import {
   type SubstrateVersion,
 } from "../substrate/index.ts";
 import { Dock, type DockDependencies, type Docked } from "./dock.ts";
+import { DockNews } from "./dock-news.ts";
 import type { DockRecords } from "./dock-records.ts";
 import type { DockTarget } from "./dock-target.ts";
 import type { SubstrateUse } from "./loaded-substrates.ts";
 import type { DockStatus } from "./options.ts";
+import type { Announcer } from "./pool-events.ts";
 
-export interface DocksDependencies extends Omit<DockDependencies, "idle"> {
+export interface DocksDependencies extends Omit<DockDependencies, "idle" | "onChange"> {
   readonly records: DockRecords;
   readonly use: (reference: SubstrateReference) => Promise<SubstrateUse>;
+  readonly events: Announcer;
 }
 
 /** The docks of a pool: of each substrate one that follows its newest version, and one of each version asked for by number. */
 export class Docks implements AsyncDisposable {
   readonly #deps: DocksDependencies;
   readonly #docks = new Map<string, Dock>();
+  readonly #news: DockNews;
   /** Records and docks change together, one at a time. */
   #last: Promise<unknown> = Promise.resolve();
   readonly #whenIdle: (() => void)[] = [];
@@ -28,6 +32,10 @@ export class Docks implements AsyncDisposable {
 
   constructor(deps: DocksDependencies) {
     this.#deps = deps;
+    this.#news = new DockNews({
+      isCurrent: (dock) => [...this.#docks.values()].includes(dock),
+      announce: (status) => deps.events.announce("dock", status),
+    });
   }
 
   get statuses(): DockStatus[] {
@@ -54,7 +62,12 @@ export class Docks implements AsyncDisposable {
   async undock(reference: SubstrateReference): Promise<boolean> {
     const { isRecorded, dock } = await this.#inTurn(async () => {
       const wasRecorded = await this.#deps.records.remove(reference);
-      return { isRecorded: wasRecorded, dock: this.#remove(formatReference(reference)) };
+      const removed = this.#remove(formatReference(reference));
+      if (removed !== undefined) {
+        const { substrate, version, pinned } = removed.status;
+        this.#deps.events.announce("undocked", { substrate, version, pinned }); // before anything of another in its place
+      }
+      return { isRecorded: wasRecorded, dock: removed };
     });
     await dock?.[Symbol.asyncDispose]();
     return isRecorded || dock !== undefined;
@@ -66,7 +79,13 @@ export class Docks implements AsyncDisposable {
     const key = formatReference({ name, version: target.pinned ? version : undefined });
     const known = this.#docks.get(key);
     known?.setTarget(target);
-    const dock = known ?? new Dock(substrate, target, { ...this.#deps, idle: () => this.#idle() });
+    const dock =
+      known ??
+      new Dock(substrate, target, {
+        ...this.#deps,
+        idle: () => this.#idle(),
+        onChange: (one) => this.#news.of(one),
+      });
     this.#docks.set(key, dock);
     return dock.status;
   }
@@ -170,6 +189,7 @@ export class Docks implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    using _ = this.#news;
     await Promise.all([...this.#docks.values()].map((dock) => dock[Symbol.asyncDispose]()));
   }
 

@@ -163,6 +163,11 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface ActivateOptions extends CallOptions {
+  /** In the log lines and the event `failed` of this call: 1 to 64 printable characters. Default: a random one. */
+  readonly callId?: string | undefined;
+}
+
 export interface CloseOptions {
   /** `keep` leaves VMs running, for whoever opens the state directory next. Default `release`. */
   readonly vms?: "release" | "keep" | undefined;

@@ -212,4 +212,8 @@ export const dockedOptionsSchema = z.strictObject({
 
 export const callOptionsSchema = z.strictObject({ signal: signalSchema.optional() });
 
+const callIdSchema = z.string().regex(/^[\x21-\x7e]{1,64}$/, "expected 1 to 64 printable characters without spaces");
+
+export const activateOptionsSchema = callOptionsSchema.extend({ callId: callIdSchema.optional() });
+
 export const closeOptionsSchema = z.strictObject({ vms: z.enum(["release", "keep"]).default("release") });

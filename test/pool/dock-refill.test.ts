@@ -60,6 +60,7 @@ class Lab implements AsyncDisposable {
       meanBytes: (ids) => (ids.length === 0 || this.meanMiB === undefined ? undefined : this.meanMiB * MIB),
       parallelStarts,
       logger: silentLogger,
+      onChange: () => {},
     });
   }
 

@@ -14,7 +14,7 @@ export {
   versionSchema,
   waitQuery,
 } from "./common.ts";
-export { type DockBody, type DockView, dockBodySchema, dockedQuery, dockSchema } from "./dock.ts";
+export { type DockBody, type DockView, dockBodySchema, dockedQuery, dockSchema, undockedSchema } from "./dock.ts";
 export {
   type DaemonEvent,
   EVENT_TYPES,

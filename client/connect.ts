@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { type Directories } from "../lib/index.ts";
 import { validate } from "../lib/core/index.ts";
 import { daemonPlace } from "../lib/host/index.ts";
+import type { Directories } from "../lib/index.ts";
 import { RemotePool } from "./remote-pool.ts";
 
 /** Which daemon: that of a state directory, by its socket, or one at an address. */

@@ -1,7 +1,7 @@
 import { Pool as Connections, type Dispatcher } from "undici";
 import { API_PREFIX, PROBLEM_TYPE } from "../api/index.ts";
-import { VmSubstrateError } from "../lib/index.ts";
 import { newId } from "../lib/core/index.ts";
+import { VmSubstrateError } from "../lib/index.ts";
 import { errorOf } from "./problem-error.ts";
 
 export interface Target {

@@ -1,6 +1,6 @@
 import type { DaemonEvent, OperationView, Snapshot, Tick, VmView } from "../api/index.ts";
-import { type DockStatus, type MemoryUse } from "../lib/index.ts";
 import { Events } from "../lib/core/index.ts";
+import type { DockStatus, MemoryUse } from "../lib/index.ts";
 import type { PoolEventsOf } from "./pool-handle.ts";
 import { errorOf } from "./problem-error.ts";
 import type { RemoteVm } from "./remote-vm.ts";
@@ -112,19 +112,16 @@ export class Mirror {
         return events.announce("forked", this.handleOf(event.data.vm), event.data.report);
       case "waiting":
         return events.announce("waiting", event.data);
-      case "failed": {
-        const { what, substrate, count, error } = event.data;
-        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one of three words
-        return events.announce("failed", { what: what as "activate", substrate, count, error: errorOf(error) });
-      }
+      case "failed":
+        return events.announce("failed", { ...event.data, error: errorOf(event.data.error) });
       case "dock": {
         const status = dockOf(event.data.dock);
         this.setDock(status);
         return events.announce("dock", status);
       }
       case "undocked":
-        this.#docks.delete(keyOf({ substrate: event.data.substrate.name, version: event.data.substrate.version }));
-        return events.announce("undocked", event.data.substrate);
+        this.#docks.delete(keyOf(event.data.dock));
+        return events.announce("undocked", event.data.dock);
       case "built":
         return events.announce("built", event.data.substrate);
       case "removed":

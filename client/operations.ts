@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { OperationView } from "../api/index.ts";
-import { VmSubstrateError } from "../lib/index.ts";
 import { newId } from "../lib/core/index.ts";
+import { VmSubstrateError } from "../lib/index.ts";
 import type { Http, HttpRequest } from "./http.ts";
 import { errorOf } from "./problem-error.ts";
 

@@ -37,11 +37,8 @@ export interface VmHandle
 }
 
 /** What happens in a pool, told of handles. */
-export type PoolEventsOf<Handle> = {
-  [Name in keyof PoolEvents]: {
-    [I in keyof PoolEvents[Name]]: PoolEvents[Name][I] extends Vm ? Handle : PoolEvents[Name][I];
-  };
-};
+export type PoolEventsOf<Handle> = { [Name in keyof PoolEvents]: ToldOf<PoolEvents[Name], Handle> };
+type ToldOf<Told extends unknown[], Handle> = { [I in keyof Told]: Told[I] extends Vm ? Handle : Told[I] };
 
 /** A pool, of this process or of a daemon: what a program is written against that is to work with both. */
 export interface PoolHandle

@@ -45,12 +45,14 @@ export class RemotePool implements PoolHandle {
   private constructor(target: Target) {
     this.#http = new Http(target);
     this.#operations = new OperationCalls(this.#http);
-    const handleOf = (view: RemoteVmView) => this.#mirror.handleOf(view);
+    const handleOf = (view: RemoteVmView) => this.#made(view);
     const onReleased = (vm: RemoteVm) => this.#mirror.released(vm);
     this.#mirror = new Mirror({
       make: (view) => new RemoteVm(view, { http: this.#http, operations: this.#operations, handleOf, onReleased }),
       onOperation: (operation) => this.#operations.heard(operation),
     });
+    this.events.on("released", (vm) => this.#mine.delete(vm));
+    this.events.on("exit", (vm) => this.#mine.delete(vm));
   }
 
   /** @internal */
@@ -169,8 +171,7 @@ export class RemotePool implements PoolHandle {
   }
 
   async #close(vms: "keep" | "release"): Promise<void> {
-    const mine = [...this.#mine].filter(({ isGone }) => !isGone);
-    const ended = vms === "release" ? await Promise.allSettled(mine.map((vm) => vm.release())) : [];
+    const ended = vms === "release" ? await Promise.allSettled([...this.#mine].map((vm) => vm.release())) : [];
     await this.#stream?.[Symbol.asyncDispose]();
     await this.#http[Symbol.asyncDispose]();
     for (const vm of this.vms) vm.ended("detached");
@@ -182,10 +183,14 @@ export class RemotePool implements PoolHandle {
     const { outcomes } = await this.#run<Outcomes>({ path: "/vms", body, headers, signal });
     return outcomes.map((one) => {
       if ("error" in one) return { error: errorOf(one.error) };
-      const vm = this.#mirror.handleOf(one.vm);
-      this.#mine.add(vm);
-      return { vm };
+      return { vm: this.#made(one.vm) };
     });
+  }
+
+  #made(view: RemoteVmView): RemoteVm {
+    const vm = this.#mirror.handleOf(view);
+    this.#mine.add(vm);
+    return vm;
   }
 
   async #ask<Result>(request: HttpRequest): Promise<Result> {

@@ -1,6 +1,23 @@
 import type { ExecBody, ForkBody, Outcomes, VmView } from "../api/index.ts";
-import { type EventSource, type ExecOptions, type ExecResult, type FileOptions, type ForkOptions, type FreezeOptions, type Frozen, isVmSubstrateError, type ReadFileOptions, type Resources, type Timings, type Vm, type VmEvents, type VmOrigin, type VmState, VmSubstrateError } from "../lib/index.ts";
 import { Events } from "../lib/core/index.ts";
+import {
+  type EventSource,
+  type ExecOptions,
+  type ExecResult,
+  type FileOptions,
+  type ForkOptions,
+  type FreezeOptions,
+  type Frozen,
+  isVmSubstrateError,
+  type ReadFileOptions,
+  type Resources,
+  type Timings,
+  type Vm,
+  type VmEvents,
+  type VmOrigin,
+  type VmState,
+  VmSubstrateError,
+} from "../lib/index.ts";
 
 import type { Http, HttpRequest, HttpResponse } from "./http.ts";
 import type { OperationCalls } from "./operations.ts";
@@ -9,7 +26,7 @@ import type { VmHandle } from "./pool-handle.ts";
 export interface RemoteVmDependencies {
   readonly http: Http;
   readonly operations: OperationCalls;
-  /** The handle of a VM, made or found. */
+  /** The handle of a VM that was made through this client. */
   readonly handleOf: (view: VmView) => RemoteVm;
   /** This VM has ended, as far as this client did that. */
   readonly onReleased: (vm: RemoteVm) => void;

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { parseDocument } from "yaml";
 import { z } from "zod";
 import { dockBodySchema } from "../api/index.ts";
-import { VmSubstrateError } from "../lib/index.ts";
 import { validate } from "../lib/core/index.ts";
+import { VmSubstrateError } from "../lib/index.ts";
 import { LOG_LEVELS } from "./log.ts";
 
 const DEFAULT_REQUESTS_PER_SECOND = 1000;

@@ -6,8 +6,8 @@ import type {
   RawServerDefault,
 } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
-import type { Pool } from "../lib/index.ts";
 import type { DaemonPlace } from "../lib/host/index.ts";
+import type { Pool } from "../lib/index.ts";
 import type { EventLog } from "./event-log.ts";
 import type { VmFinder } from "./find-vm.ts";
 import type { Metrics } from "./metrics.ts";

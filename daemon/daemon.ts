@@ -1,7 +1,7 @@
 import { chmod, rm } from "node:fs/promises";
 import type { Logger as PinoLogger } from "pino";
-import { Pool, VmSubstrateError } from "../lib/index.ts";
 import { type DaemonPlace, daemonPlace } from "../lib/host/index.ts";
+import { Pool, VmSubstrateError } from "../lib/index.ts";
 import type { Entrance } from "./access.ts";
 import { type Config, type ConfigInput, configOf } from "./config.ts";
 import type { App, Context } from "./context.ts";

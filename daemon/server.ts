@@ -1,6 +1,6 @@
 import rateLimit from "@fastify/rate-limit";
 import swagger from "@fastify/swagger";
-import { type FastifyBaseLogger, fastify } from "fastify";
+import { type FastifyBaseLogger, fastify, LogController } from "fastify";
 import {
   hasZodFastifySchemaValidationErrors,
   jsonSchemaTransform,
@@ -9,8 +9,8 @@ import {
   validatorCompiler,
 } from "fastify-type-provider-zod";
 import { API_PREFIX } from "../api/index.ts";
-import { VmSubstrateError } from "../lib/index.ts";
 import { newId } from "../lib/core/index.ts";
+import { VmSubstrateError } from "../lib/index.ts";
 import { type Entrance, guard } from "./access.ts";
 import { sendProblem } from "./answer.ts";
 import type { App, Context } from "./context.ts";
@@ -43,7 +43,7 @@ export async function buildServer(
 ): Promise<App> {
   const app: App = fastify({
     loggerInstance: logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_BYTES,
     genReqId: ({ headers }) => {
       const given = headers["x-request-id"];
@@ -53,6 +53,7 @@ export async function buildServer(
     routerOptions: { maxParamLength: 200 },
     forceCloseConnections: true,
     return503OnClosing: false,
+    frameworkErrors: (error, request, reply) => void sendProblem(request, reply, error),
   });
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);

@@ -21,13 +21,13 @@ export function watchPool(pool: Pool, events: EventLog, stats: Stats, metrics: M
   on("unresponsive", (vm, error) => events.add("unresponsive", { vm: vmView(vm), error: problemOf(error) }));
   on("forked", (vm, report) => events.add("forked", { vm: vmView(vm), report }));
   on("waiting", (call) => events.add("waiting", { ...call }));
-  on("failed", ({ what, substrate, count, error }) => {
-    stats.failed(count);
-    metrics.failed(what, codeOf(error));
-    events.add("failed", { what, substrate, count, error: problemOf(error) });
+  on("failed", ({ error, ...call }) => {
+    stats.failed(call.count);
+    metrics.failed(call.what, codeOf(error));
+    events.add("failed", { ...call, error: problemOf(error) });
   });
   on("dock", (status) => events.add("dock", { dock: dockView(status) }));
-  on("undocked", (substrate) => events.add("undocked", { substrate: { ...substrate } }));
+  on("undocked", (dock) => events.add("undocked", { dock: { ...dock } }));
   on("built", (substrate) => events.add("built", { substrate: substrateView(substrate) }));
   on("removed", (substrate) => events.add("removed", { substrate: { ...substrate } }));
 }

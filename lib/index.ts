@@ -1,4 +1,5 @@
 export {
+  type ConsoleOptions,
   type ExecOptions,
   type ExecResult,
   type FileOptions,

@@ -11,11 +11,12 @@ import type { GuestAgent } from "../qmp/index.ts";
 import type { Clone } from "./clone.ts";
 import type { ForkOptions } from "./fork-options.ts";
 import type { FreezeOptions, Frozen } from "./freeze-options.ts";
+import { type ConsoleOptions, GuestConsole } from "./guest-console.ts";
 import { GuestPower } from "./guest-power.ts";
 import { execution, reading, writing } from "./guest-programs.ts";
 import type { Timings } from "./phases.ts";
 import type { Resources } from "./resources.ts";
-import { goneError, isUnanswered, noSignOfLife, parkedError, silentError } from "./vm-errors.ts";
+import { goneError, isMonitorSilent, isUnanswered, noSignOfLife, parkedError, silentError } from "./vm-errors.ts";
 import {
   type ExecOptions,
   type ExecResult,
@@ -51,6 +52,7 @@ export class Vm implements AsyncDisposable {
   readonly #parts: VmParts<Vm>;
   readonly #clone: Clone;
   readonly #power: GuestPower;
+  readonly #console: GuestConsole;
   readonly #owner: VmOwner<Vm>;
   readonly #events = new Events<VmEvents>();
   #state: Exclude<VmState, "unresponsive">;
@@ -78,6 +80,7 @@ export class Vm implements AsyncDisposable {
     this.#parts = parts;
     this.#clone = parts.clone;
     this.#power = new GuestPower(parts);
+    this.#console = new GuestConsole(parts.clone.instance);
     this.#owner = parts.owner;
     this.#state = parts.state ?? "running";
     void parts.clone.instance.process.exited.then((cause) => this.#onExit(cause));
@@ -124,6 +127,23 @@ export class Vm implements AsyncDisposable {
   /** Replaces the file's content. @throws VmSubstrateError as `readFile` */
   async writeFile(path: string, content: string | Uint8Array, options: FileOptions = {}): Promise<void> {
     await this.#withAgent("writeFile", writing(path, content, options));
+  }
+
+  /**
+   * The end of what the guest has written to its serial console since it was cloned or booted, fit to be shown: without control
+   * sequences, and with every other control character but line feed and tab escaped. Each caller gets what earlier ones got as
+   * well. After the VM was taken over by another owner, what was read before is gone.
+   *
+   * @throws VmSubstrateError VM_GONE, VM_UNRESPONSIVE when QEMU does not answer, INVALID_ARGUMENT, ABORTED
+   */
+  async console(options: ConsoleOptions = {}): Promise<string> {
+    this.#requireAlive("console");
+    try {
+      return await this.#console.tail(options);
+    } catch (error) {
+      if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(this, "console", error);
+      throw isMonitorSilent(error) ? silentError(this, "console", "QEMU", error) : error;
+    }
   }
 
   /** QEMU's memory, guest included. @throws VmSubstrateError VM_GONE */

@@ -1,4 +1,5 @@
 export { cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
+export { takeConsole } from "./console.ts";
 export { type DaemonPlace, daemonPlace } from "./daemon-place.ts";
 export { DISK_FORMATS, type DiskFormat, DiskImage, MAX_IMAGE_MIB } from "./disk-image.ts";
 export { type DoctorCheck, type DoctorOptions, doctor } from "./doctor.ts";
@@ -30,7 +31,6 @@ export {
 export type { ExitCause, ProcessName } from "./process-handle.ts";
 export { createOverlay, qcow2Objection, qcow2VirtualSize } from "./qcow2.ts";
 export {
-  CONSOLE_ID,
   DISK_DEVICE_ID,
   DISK_NODE,
   GENERATION_DRIVER,

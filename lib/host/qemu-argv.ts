@@ -28,10 +28,11 @@ export const HUB_ID = 0;
 const SINK_ID = "sink0";
 /** The one device whose arguments differ between a substrate and its clones. */
 export const GENERATION_DRIVER = "vmgenid";
+/** Of the serial console. */
 export const CONSOLE_ID = "console0";
 
 /** The guest's console goes to a ring in QEMU's memory, so that a chatty guest cannot fill the host (CVE-2014-3672). */
-const CONSOLE_RING_BYTES = 64 * 1024;
+export const CONSOLE_RING_BYTES = 64 * 1024;
 
 /**
  * TCG's cache of translated code, per process. QEMU's default is up to 1 GiB of address space that fills as the guest

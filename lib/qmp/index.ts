@@ -66,4 +66,4 @@ export type {
   QmpExecuteOptions,
   WaitForEventOptions,
 } from "./qmp-options.ts";
-export { shownText } from "./untrusted-text.ts";
+export { shownLines, shownText } from "./untrusted-text.ts";

@@ -20,6 +20,7 @@ export {
   type Resources,
   type ResourcesRequest,
 } from "./resources.ts";
+export type { Session, SessionExit, SessionOptions, TerminalSize } from "./session/index.ts";
 export { Vm } from "./vm.ts";
 export {
   argvSchema,

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { count, versionSchema } from "./common.ts";
+import { count } from "./common.ts";
 
 export const dockSchema = z
   .object({
@@ -43,4 +43,5 @@ export const dockedQuery = z.strictObject({
   ready: z.coerce.number().int().min(0).optional().describe("Wait until so many clones are ready."),
   timeoutMs: z.coerce.number().int().min(1).optional(),
 });
-export const undockedSchema = z.array(versionSchema);
+
+export const undockedSchema = z.object({ undocked: z.boolean().describe("Whether there was such a dock.") });

@@ -52,6 +52,8 @@ export const pruneReportSchema = z
   })
   .meta({ id: "PruneReport" });
 
+export type PruneReportView = z.infer<typeof pruneReportSchema>;
+
 export const scrubBodySchema = z.strictObject({ maxMiBPerSecond: z.number().optional() });
 export const scrubbedSchema = versionSchema.extend({
   state: z.enum(["ok", "damaged"]),

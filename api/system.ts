@@ -33,6 +33,8 @@ export const gcReportSchema = z
   })
   .meta({ id: "GcReport", description: "What was nobody's and was taken away." });
 
+export type GcReportView = z.infer<typeof gcReportSchema>;
+
 export const doctorSchema = z.array(
   z.object({
     name: z.string(),

@@ -1,4 +1,5 @@
 export {
+  type ConsoleOptions,
   type ExecOptions,
   type ExecResult,
   type FileOptions,
@@ -10,15 +11,32 @@ export {
   type Phase,
   type ReadFileOptions,
   type Resources,
+  type Session,
+  type SessionExit,
+  type SessionOptions,
+  type TerminalSize,
   type Timings,
   type Vm,
   type VmEvents,
   type VmOrigin,
   type VmState,
 } from "./clone/index.ts";
-export { ERROR_CODES, type ErrorCode, isVmSubstrateError, type Logger, VmSubstrateError } from "./core/index.ts";
-export { type DoctorCheck, type DoctorOptions, doctor } from "./host/index.ts";
 export {
+  ERROR_CODES,
+  type ErrorCode,
+  type EventSource,
+  isVmSubstrateError,
+  type Logger,
+  VmSubstrateError,
+} from "./core/index.ts";
+export {
+  type Directories,
+  type DoctorCheck,
+  type DoctorOptions,
+  doctor,
+} from "./host/index.ts";
+export {
+  type ActivateOptions,
   type ActivateOutcome,
   type ActivateSpec,
   type BreakerState,

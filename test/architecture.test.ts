@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { architectureProblems, importsOf, type SourceFile, withoutComments } from "./support/imports.ts";
 
 const ROOT = join(import.meta.dirname, "..");
-const FOLDERS = ["lib", "daemon", "cli", "web", "examples", "scripts"];
+const FOLDERS = ["lib", "api", "client", "daemon", "cli", "web", "examples", "scripts"];
 
 function sources(): SourceFile[] {
   return FOLDERS.flatMap((folder) => {

@@ -16,6 +16,8 @@ export interface ForkOptions {
   readonly wait?: boolean | undefined;
   /** Milliseconds for the whole call. Default 120 000. */
   readonly timeoutMs?: number | undefined;
+  /** In the log lines and the event `failed` of this call: 1 to 64 printable characters. Default: a random one. */
+  readonly callId?: string | undefined;
   /** Aborting undoes all that the call has begun. */
   readonly signal?: AbortSignal | undefined;
 }

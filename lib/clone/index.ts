@@ -8,6 +8,7 @@ export { FAILPOINTS, type Failpoint, type OnFailpoint } from "./failpoints.ts";
 export { type InstantState, takeInstant } from "./fork.ts";
 export type { ForkOptions, ForkReport } from "./fork-options.ts";
 export type { FreezeOptions, Frozen } from "./freeze-options.ts";
+export type { ConsoleOptions } from "./guest-console.ts";
 export { PHASES, type Phase, type Timings } from "./phases.ts";
 export { type ClonePlan, newClonePlan } from "./plan.ts";
 export type { Provision } from "./provision.ts";
@@ -19,6 +20,7 @@ export {
   type Resources,
   type ResourcesRequest,
 } from "./resources.ts";
+export type { Session, SessionExit, SessionOptions, TerminalSize } from "./session/index.ts";
 export { Vm } from "./vm.ts";
 export {
   argvSchema,

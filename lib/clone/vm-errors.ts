@@ -20,6 +20,11 @@ export function isUnanswered(error: unknown): boolean {
   return isVmSubstrateError(error) && UNANSWERED.has(error.code);
 }
 
+/** A monitor that does not answer, or whose connection is lost. */
+export function isMonitorSilent(error: unknown): boolean {
+  return isVmSubstrateError(error) && (error.code === "TIMEOUT" || error.code.startsWith("QMP_"));
+}
+
 export function goneError(vm: NamedVm, what: string, cause?: unknown): VmSubstrateError {
   const message = `${what}: VM ${vm.hostname} (${vm.id}) is ${vm.state}`;
   return new VmSubstrateError("VM_GONE", message, { cause, details: { id: vm.id, state: vm.state } });

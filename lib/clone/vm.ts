@@ -11,11 +11,13 @@ import type { GuestAgent } from "../qmp/index.ts";
 import type { Clone } from "./clone.ts";
 import type { ForkOptions } from "./fork-options.ts";
 import type { FreezeOptions, Frozen } from "./freeze-options.ts";
+import { type ConsoleOptions, GuestConsole } from "./guest-console.ts";
 import { GuestPower } from "./guest-power.ts";
 import { execution, reading, writing } from "./guest-programs.ts";
 import type { Timings } from "./phases.ts";
 import type { Resources } from "./resources.ts";
-import { goneError, isUnanswered, noSignOfLife, parkedError, silentError } from "./vm-errors.ts";
+import { type Session, type SessionOptions, Sessions, sessionRequest } from "./session/index.ts";
+import { goneError, isMonitorSilent, isUnanswered, noSignOfLife, parkedError, silentError } from "./vm-errors.ts";
 import {
   type ExecOptions,
   type ExecResult,
@@ -51,6 +53,8 @@ export class Vm implements AsyncDisposable {
   readonly #parts: VmParts<Vm>;
   readonly #clone: Clone;
   readonly #power: GuestPower;
+  readonly #console: GuestConsole;
+  readonly #sessions: Sessions;
   readonly #owner: VmOwner<Vm>;
   readonly #events = new Events<VmEvents>();
   #state: Exclude<VmState, "unresponsive">;
@@ -78,6 +82,8 @@ export class Vm implements AsyncDisposable {
     this.#parts = parts;
     this.#clone = parts.clone;
     this.#power = new GuestPower(parts);
+    this.#console = new GuestConsole(parts.clone.instance);
+    this.#sessions = new Sessions(parts.clone.instance, parts.state !== undefined);
     this.#owner = parts.owner;
     this.#state = parts.state ?? "running";
     void parts.clone.instance.process.exited.then((cause) => this.#onExit(cause));
@@ -116,6 +122,18 @@ export class Vm implements AsyncDisposable {
     return this.#withAgent("exec", execution(argv, options, this.#parts.env));
   }
 
+  /**
+   * Runs a program in the guest as if it ran here: its streams are this session's, with a terminal where one is asked for.
+   * Resolves when it runs. Whoever opens a session ends it, or its program does.
+   *
+   * @throws VmSubstrateError VM_GONE, VM_PARKED, INVALID_ARGUMENT, GUEST_COMMAND_FAILED (no such program or folder),
+   *   SESSION_FAILED, GUEST_AGENT_*, TIMEOUT, ABORTED
+   */
+  async session(argv: readonly string[], options: SessionOptions = {}): Promise<Session> {
+    const request = sessionRequest(argv, options, this.#parts.env);
+    return this.#withAgent("session", (agent) => this.#sessions.open(agent, request));
+  }
+
   /** @throws VmSubstrateError VM_GONE, VM_PARKED, INVALID_ARGUMENT, GUEST_COMMAND_FAILED, GUEST_AGENT_*, TIMEOUT, ABORTED */
   async readFile(path: string, options: ReadFileOptions = {}): Promise<Uint8Array> {
     return this.#withAgent("readFile", reading(path, options));
@@ -124,6 +142,23 @@ export class Vm implements AsyncDisposable {
   /** Replaces the file's content. @throws VmSubstrateError as `readFile` */
   async writeFile(path: string, content: string | Uint8Array, options: FileOptions = {}): Promise<void> {
     await this.#withAgent("writeFile", writing(path, content, options));
+  }
+
+  /**
+   * The end of what the guest has written to its serial console since it was cloned or booted, fit to be shown: without control
+   * sequences, and with every other control character but line feed and tab escaped. Each caller gets what earlier ones got as
+   * well. After the VM was taken over by another owner, what was read before is gone.
+   *
+   * @throws VmSubstrateError VM_GONE, VM_UNRESPONSIVE when QEMU does not answer, INVALID_ARGUMENT, ABORTED
+   */
+  async console(options: ConsoleOptions = {}): Promise<string> {
+    this.#requireAlive("console");
+    try {
+      return await this.#console.tail(options);
+    } catch (error) {
+      if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(this, "console", error);
+      throw isMonitorSilent(error) ? silentError(this, "console", "QEMU", error) : error;
+    }
   }
 
   /** QEMU's memory, guest included. @throws VmSubstrateError VM_GONE */
@@ -191,6 +226,7 @@ export class Vm implements AsyncDisposable {
     if (this.#isGone) return;
     try {
       await this.#power.settle(this.#state === "parked" ? "parked" : "running", timeoutMs);
+      await this.#sessions.sweep();
     } catch (cause) {
       if (this.#isGone) return;
       this.#setUnresponsive(silentError(this, "taking over", "it", cause));
@@ -229,16 +265,20 @@ export class Vm implements AsyncDisposable {
   whileRunning<T>(what: string, work: (clone: Clone) => Promise<T>, { isKept = true } = {}): Promise<T> {
     return this.#inTurn(what, async () => {
       if (this.#state === "parked") throw parkedError(this, what);
-      try {
-        const result = await this.#clone.instance.process.guard(what, work(this.#clone));
-        if (isKept) await this.#power.mendClock();
-        return result;
-      } catch (error) {
-        if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(this, what, error);
-        if (isKept) await this.#power.mendClock().catch(() => {}); // it may have been paused
-        throw error;
-      }
+      return this.#sessions.without(what, () => this.#guarded(what, work, isKept));
     });
+  }
+
+  async #guarded<T>(what: string, work: (clone: Clone) => Promise<T>, isKept: boolean): Promise<T> {
+    try {
+      const result = await this.#clone.instance.process.guard(what, work(this.#clone));
+      if (isKept) await this.#power.mendClock();
+      return result;
+    } catch (error) {
+      if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(this, what, error);
+      if (isKept) await this.#power.mendClock().catch(() => {}); // it may have been paused
+      throw error;
+    }
   }
 
   /** Ends the VM and gives back all it held. Idempotent; resolves when nothing of it is left. */
@@ -259,6 +299,7 @@ export class Vm implements AsyncDisposable {
     await this.#last;
     if (this.#isGone) return;
     this.#state = "detached";
+    await this.#sessions.leave(goneError(this, "session"));
     await this.#clone.detach();
   }
 
@@ -306,6 +347,7 @@ export class Vm implements AsyncDisposable {
 
   #end(): Promise<void> {
     this.#gone ??= (async () => {
+      this.#sessions.end(goneError(this, "session"));
       // What fails does not keep the rest: a VM is ended even when nothing can be recorded any more.
       const owner = this.#owner;
       const failures: unknown[] = [];

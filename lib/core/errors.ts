@@ -18,6 +18,7 @@ export const ERROR_CODES = {
   GUEST_COMMAND_FAILED: "The guest agent answered a command with an error.",
   GUEST_HELPER_FAILED: "The resident helper in the guest did not answer, or refused an operation.",
   GUEST_EXEC_TIMEOUT: "A command in the guest ran past its timeout and was killed.",
+  SESSION_FAILED: "A session with a program in the guest could not be carried there, or lost its way.",
 
   QEMU_MISSING: "The QEMU executable was not found or cannot be run.",
   QEMU_UNSUPPORTED: "This QEMU lacks a version or feature that is needed.",
@@ -68,6 +69,14 @@ export const ERROR_CODES = {
   VM_PARKED: "The VM is parked; resume it first.",
   VM_UNRESPONSIVE: "The VM does not answer its monitor or guest agent.",
   POOL_CLOSED: "The pool was closed.",
+
+  NOT_FOUND: "There is nothing of that name, or at that address.",
+  REQUEST_REFUSED: "The request is too large, malformed, or of a kind that is not served.",
+  UNAUTHENTICATED: "The request carries no token, or none that is known.",
+  FORBIDDEN: "The token may not do this, or the request came by a way that is not served.",
+  RATE_LIMITED: "Too many requests at a time.",
+  DAEMON_UNREACHABLE: "No daemon answers, or none could be started.",
+  INTERNAL_ERROR: "Something failed that should not; the daemon's log has it under the request's id.",
 } as const satisfies Record<string, string>;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

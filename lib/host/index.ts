@@ -1,4 +1,7 @@
 export { cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
+export { type Compilation, compiledOnce } from "./compiled-once.ts";
+export { takeConsole } from "./console.ts";
+export { type DaemonPlace, daemonPlace } from "./daemon-place.ts";
 export { DISK_FORMATS, type DiskFormat, DiskImage, MAX_IMAGE_MIB } from "./disk-image.ts";
 export { type DoctorCheck, type DoctorOptions, doctor } from "./doctor.ts";
 export { uefiFirmware } from "./firmware.ts";
@@ -29,7 +32,6 @@ export {
 export type { ExitCause, ProcessName } from "./process-handle.ts";
 export { createOverlay, qcow2Objection, qcow2VirtualSize } from "./qcow2.ts";
 export {
-  CONSOLE_ID,
   DISK_DEVICE_ID,
   DISK_NODE,
   GENERATION_DRIVER,
@@ -42,4 +44,5 @@ export { identifyQemu, type QemuBinary } from "./qemu-binary.ts";
 export { QemuInstance } from "./qemu-instance.ts";
 export { QemuProcess } from "./qemu-process.ts";
 export { runTool, type ToolOptions } from "./run-tool.ts";
+export { isPortOpen, plugPort, SESSION_PORT, unplugPort } from "./serial-port.ts";
 export { ACCELERATORS, type Accelerator, type MachineGrowth, type VmConfig } from "./vm-config.ts";

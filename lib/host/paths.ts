@@ -62,6 +62,18 @@ export class Paths {
   get vms() {
     return join(this.stateDir, "vms");
   }
+  /** Where the daemon of this state directory listens. */
+  get daemonSocket() {
+    return join(this.runtimeDir, "daemon.sock");
+  }
+  /** What a daemon writes that was started in the background. */
+  get daemonLog() {
+    return join(this.stateDir, "daemon.log");
+  }
+  /** Who may use a daemon's TCP address. */
+  get daemonTokens() {
+    return join(this.stateDir, "tokens");
+  }
 
   get forks() {
     return join(this.stateDir, "forks");
@@ -78,7 +90,7 @@ export class Paths {
   recipeLayers(recipe: string): string {
     return join(this.cacheDir, "recipes", recipe, "layers");
   }
-  /** Compiled on this machine: the fork server's library. */
+  /** Compiled on this machine: the fork server's library, and the guest's program of sessions. */
   get nativeLibraries() {
     return join(this.cacheDir, "native");
   }
@@ -129,6 +141,8 @@ export class Paths {
       agent: socketPath(join(sockets, "agent")),
       helper: socketPath(join(sockets, "helper")),
       migration: socketPath(join(sockets, "state")),
+      stream: socketPath(join(sockets, "stream")),
+      programs: this.nativeLibraries,
     };
   }
 }
@@ -175,6 +189,10 @@ export interface VmPaths {
   readonly agent: string;
   readonly helper: string;
   readonly migration: string;
+  /** Of its sessions, while it has any. */
+  readonly stream: string;
+  /** Compiled on this machine, to be carried into the guest. */
+  readonly programs: string;
 }
 
 function recipePaths(dir: string): RecipePaths {

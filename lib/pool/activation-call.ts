@@ -1,22 +1,22 @@
-import { validate } from "../core/index.ts";
+import { newId, validate } from "../core/index.ts";
 import { HostnamePattern } from "../netcfg/index.ts";
-import type { ActivationCall, StartVm } from "./activations.ts";
-import { identityTemplate } from "./identity-template.ts";
+import type { ActivationCall } from "./activations.ts";
+import { defaultHostname, identityTemplate } from "./identity-template.ts";
 import type { ActivateSpec } from "./options.ts";
 import { activateSpecSchema, countSchema } from "./schemas.ts";
 
-export interface CallKind {
-  readonly what: "activate" | "coldBoot" | "fork";
-  readonly mode: ActivationCall["mode"];
-  readonly start: StartVm;
-}
+export type CallKind = Pick<ActivationCall, "what" | "mode">;
 
-/** A call as it was made, turned into what is to be done. @throws VmSubstrateError INVALID_ARGUMENT */
+/**
+ * A call as it was made, turned into what is to be done.
+ * @param callId what the log calls it by @throws VmSubstrateError INVALID_ARGUMENT
+ */
 export function activationCall(
   kind: CallKind,
   count: number,
   spec: ActivateSpec,
-): { readonly call: Omit<ActivationCall, "signal">; readonly timeoutMs: number } {
+  callId: string = newId(),
+): { readonly call: Omit<ActivationCall, "start" | "signal">; readonly timeoutMs: number } {
   const startedAt = performance.now();
   const { what } = kind;
   const validCount = validate(countSchema, count, `${what}: count`);
@@ -27,6 +27,7 @@ export function activationCall(
     hostname instanceof HostnamePattern ? [hostname] : [defaultHostname(valid.substrate.name), hostname];
   const { files, env, run, ttlMs, maxLifetimeMs, onExpiry, channel } = valid;
   const call = {
+    callId,
     ...kind,
     ...explicit,
     count: validCount,
@@ -45,8 +46,4 @@ export function activationCall(
     startedAt,
   };
   return { call, timeoutMs: valid.timeoutMs };
-}
-
-export function defaultHostname(substrate: string): HostnamePattern {
-  return HostnamePattern.parse(`${substrate}-{index}`);
 }

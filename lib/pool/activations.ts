@@ -35,8 +35,9 @@ export type StartVm = (plan: ClonePlan, substrate: LoadedSubstrate, options: Act
 
 /** One call that makes VMs, validated. */
 export interface ActivationCall extends Omit<ClaimRequest, "substrate" | "fabric"> {
-  /** "activate" or "coldBoot", for messages. */
-  readonly what: string;
+  /** What the log calls it by. */
+  readonly callId: string;
+  readonly what: "activate" | "coldBoot" | "fork";
   readonly reference: SubstrateReference;
   readonly channel: ActivateOptions["channel"];
   readonly provision: Provision;

@@ -8,12 +8,15 @@ import {
   type Recipe,
 } from "../substrate/index.ts";
 import type { LoadedSubstrates } from "./loaded-substrates.ts";
+import type { Announcer } from "./pool-events.ts";
+import { substrateInfo } from "./substrate-info.ts";
 
 export interface BuildsDependencies {
   readonly paths: Paths;
   readonly qemu: QemuBinary;
   readonly logger: Logger;
   readonly accelerator: Accelerator | undefined;
+  readonly events: Announcer;
 }
 
 /** The builds of a pool, one at a time: two would only take the processor from each other. */
@@ -43,13 +46,18 @@ export class Builds {
     const building = this.#last.then(async () => {
       throwIfAborted(signal, "build");
       const deps = { ...this.#deps, progress: progressReporter(onProgress), signal };
-      const result = await buildSubstrate(name, recipe, { ...deps, reuse: true });
+      const make = async (reuse: boolean) => {
+        const made = await buildSubstrate(name, recipe, { ...deps, reuse });
+        if (!made.reused) this.#deps.events.announce("built", substrateInfo(made.substrate));
+        return made;
+      };
+      const result = await make(true);
       try {
         return await this.#load(result); // now, rather than in the first activation
       } catch (error) {
         if (!result.reused || !isVmSubstrateError(error, "SUBSTRATE_CORRUPT")) throw error;
         this.#deps.logger.warn({ error: error.message }, "building a damaged substrate again");
-        return this.#load(await buildSubstrate(name, recipe, { ...deps, reuse: false }));
+        return this.#load(await make(false));
       }
     });
     this.#last = building.catch(() => {});

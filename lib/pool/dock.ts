@@ -4,24 +4,13 @@ import { isVmSubstrateError, type Logger, MIB, messageOf, VmSubstrateError, with
 import type { LoadedSubstrate } from "../substrate/index.ts";
 import { Breaker } from "./breaker.ts";
 import { DEMAND_WINDOW_MS, Demand } from "./demand.ts";
-import type { IdentityTemplate } from "./identity-template.ts";
+import type { DockTarget } from "./dock-target.ts";
 import type { DockStatus } from "./options.ts";
 
 /** A dock that is short of memory looks again so often; nothing is wrong with its clones. */
 const SHORT_RETRY_MS = 1000;
 /** Measured memory changes without anything happening here; a dock that is bounded by it looks so often. */
 const LOOK_AT_MEMORY_MS = 1000;
-
-export interface DockTarget {
-  readonly min: number;
-  readonly max: number;
-  readonly maxMiB: number | undefined;
-  readonly primed: boolean;
-  /** Asked for by its number: no newer version takes its place. */
-  readonly pinned: boolean;
-  /** What the claims to come will ask for: primed clones have such an identity already. */
-  readonly template: IdentityTemplate;
-}
 
 /** A clone in a dock, and what it was made for. */
 export interface Docked extends AsyncDisposable {
@@ -39,6 +28,8 @@ export interface DockDependencies {
   readonly meanBytes: (ids: readonly string[]) => number | undefined;
   readonly parallelStarts: number;
   readonly logger: Logger;
+  /** Its status may be another. */
+  readonly onChange: (dock: Dock) => void;
 }
 
 /** Which of the ready clones a claim prefers. */
@@ -211,6 +202,7 @@ export class Dock implements AsyncDisposable {
         this.#adjust();
       });
     }
+    this.#deps.onChange(this);
   }
 
   async #start(): Promise<void> {
@@ -223,6 +215,7 @@ export class Dock implements AsyncDisposable {
       // The target may be another one by now.
       if (this.#ready.length >= this.#depth() || target !== this.#target) return;
       this.#breaker.trying();
+      this.#deps.onChange(this);
       const startedAt = performance.now();
       const docked = await this.#deps.start(this.substrate, target, signal);
       this.#demand.refilled(performance.now() - startedAt);
@@ -234,6 +227,7 @@ export class Dock implements AsyncDisposable {
       this.#lastError = error;
       if (isVmSubstrateError(error, "INSUFFICIENT_MEMORY") || isVmSubstrateError(error, "LEASE_EXHAUSTED")) {
         this.#breaker.gaveUp();
+        this.#deps.onChange(this);
         await delay(SHORT_RETRY_MS, undefined, { signal, ref: false }).catch(() => {});
         return;
       }

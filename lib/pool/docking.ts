@@ -3,7 +3,8 @@ import type { Fabric, Fabrics, Identity, LeaseBook, LeasedValues } from "../netc
 import { AddressProbe, newIdentity, publicIdentity } from "../netcfg/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
 import { requireUnused } from "./address-probes.ts";
-import type { Docked, DockTarget } from "./dock.ts";
+import type { Docked } from "./dock.ts";
+import type { DockTarget } from "./dock-target.ts";
 import type { Memory } from "./memory.ts";
 import type { Room } from "./room.ts";
 import type { Unsettled } from "./unsettled.ts";

@@ -2,25 +2,75 @@ import { VmSubstrateError } from "../core/index.ts";
 import {
   formatReference,
   type LoadedSubstrate,
+  parseReference,
   type SubstrateReference,
   type SubstrateVersion,
 } from "../substrate/index.ts";
-import { Dock, type DockDependencies, type Docked, type DockTarget } from "./dock.ts";
+import { Dock, type DockDependencies, type Docked } from "./dock.ts";
+import { DockNews } from "./dock-news.ts";
+import type { DockRecords } from "./dock-records.ts";
+import type { DockTarget } from "./dock-target.ts";
+import type { SubstrateUse } from "./loaded-substrates.ts";
 import type { DockStatus } from "./options.ts";
+import type { Announcer } from "./pool-events.ts";
+
+export interface DocksDependencies extends Omit<DockDependencies, "idle" | "onChange"> {
+  readonly records: DockRecords;
+  readonly use: (reference: SubstrateReference) => Promise<SubstrateUse>;
+  readonly events: Announcer;
+}
 
 /** The docks of a pool: of each substrate one that follows its newest version, and one of each version asked for by number. */
 export class Docks implements AsyncDisposable {
-  readonly #deps: Omit<DockDependencies, "idle">;
+  readonly #deps: DocksDependencies;
   readonly #docks = new Map<string, Dock>();
+  readonly #news: DockNews;
+  /** Records and docks change together, one at a time. */
+  #last: Promise<unknown> = Promise.resolve();
   readonly #whenIdle: (() => void)[] = [];
   #claims = 0;
 
-  constructor(deps: Omit<DockDependencies, "idle">) {
+  constructor(deps: DocksDependencies) {
     this.#deps = deps;
+    this.#news = new DockNews({
+      isCurrent: (dock) => [...this.#docks.values()].includes(dock),
+      announce: (status) => deps.events.announce("dock", status),
+    });
   }
 
   get statuses(): DockStatus[] {
     return [...this.#docks.values()].map((dock) => dock.status);
+  }
+
+  /**
+   * As `set`, recorded first, for a later owner.
+   * @throws VmSubstrateError SUBSTRATE_*, STORE_UNWRITABLE
+   */
+  keep(reference: SubstrateReference, target: DockTarget): Promise<DockStatus> {
+    return this.#inTurn(async () => {
+      using use = await this.#deps.use(reference);
+      await this.#deps.records.put(reference, target);
+      return this.set(use.loaded, target);
+    });
+  }
+
+  /**
+   * Takes a dock away with its record, and ends its clones.
+   * @returns whether there was one
+   * @throws VmSubstrateError STORE_UNWRITABLE
+   */
+  async undock(reference: SubstrateReference): Promise<boolean> {
+    const { isRecorded, dock } = await this.#inTurn(async () => {
+      const wasRecorded = await this.#deps.records.remove(reference);
+      const removed = this.#remove(formatReference(reference));
+      if (removed !== undefined) {
+        const { substrate, version, pinned } = removed.status;
+        this.#deps.events.announce("undocked", { substrate, version, pinned }); // before anything of another in its place
+      }
+      return { isRecorded: wasRecorded, dock: removed };
+    });
+    await dock?.[Symbol.asyncDispose]();
+    return isRecorded || dock !== undefined;
   }
 
   /** Sets the target of a substrate's dock, making the dock where there is none. */
@@ -29,7 +79,13 @@ export class Docks implements AsyncDisposable {
     const key = formatReference({ name, version: target.pinned ? version : undefined });
     const known = this.#docks.get(key);
     known?.setTarget(target);
-    const dock = known ?? new Dock(substrate, target, { ...this.#deps, idle: () => this.#idle() });
+    const dock =
+      known ??
+      new Dock(substrate, target, {
+        ...this.#deps,
+        idle: () => this.#idle(),
+        onChange: (one) => this.#news.of(one),
+      });
     this.#docks.set(key, dock);
     return dock.status;
   }
@@ -43,9 +99,7 @@ export class Docks implements AsyncDisposable {
   ): Promise<DockStatus> {
     const key = formatReference(reference);
     const dock = this.#docks.get(key);
-    if (dock === undefined) {
-      throw new VmSubstrateError("INVALID_ARGUMENT", `docked: there is no dock of "${key}"; make it by pool.dock`);
-    }
+    if (dock === undefined) throw noDock(key);
     if (dock.status.max < count) throw dock.tooDeep(count);
     try {
       await dock.awaitReady(count, timeoutMs, signal);
@@ -53,7 +107,8 @@ export class Docks implements AsyncDisposable {
     } catch (error) {
       // A new version of the substrate has a dock of its own.
       const next = this.#docks.get(key);
-      if (next === undefined || next === dock || signal.aborted) throw error;
+      if (next === dock || signal.aborted) throw error;
+      if (next === undefined) throw noDock(key);
       return this.awaitReady(reference, count, timeoutMs, signal);
     }
   }
@@ -77,12 +132,21 @@ export class Docks implements AsyncDisposable {
     return this.#docks.has(name);
   }
 
-  /** Ends docks that are empty for good, of a version that is about to be removed. */
+  /** Takes docks away that are empty for good, of a version that is about to be removed. */
   async forget(version: SubstrateVersion): Promise<void> {
-    for (const [key, dock] of this.#of(version)) {
-      this.#docks.delete(key);
-      await dock[Symbol.asyncDispose]();
-    }
+    for (const [key] of this.#of(version)) await this.undock(parseReference(key));
+  }
+
+  #remove(key: string): Dock | undefined {
+    const dock = this.#docks.get(key);
+    this.#docks.delete(key);
+    return dock;
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const working = this.#last.then(work);
+    this.#last = working.catch(() => {});
+    return working;
   }
 
   #of({ name, version }: SubstrateVersion): [string, Dock][] {
@@ -103,11 +167,14 @@ export class Docks implements AsyncDisposable {
   /** After a new version was built or imported: its clones instead of the old one's. */
   async renew(substrate: LoadedSubstrate): Promise<void> {
     const { name } = substrate.manifest;
-    const old = this.#docks.get(name);
-    if (old === undefined || old.substrate === substrate) return;
-    this.#docks.delete(name);
-    this.set(substrate, old.target);
-    await old[Symbol.asyncDispose]();
+    // In turn: a dock that is being set at this moment is of the version that was the newest before.
+    const old = await this.#inTurn(async () => {
+      if (this.#docks.get(name)?.substrate === substrate) return undefined;
+      const dock = this.#remove(name);
+      if (dock !== undefined) this.set(substrate, dock.target);
+      return dock;
+    });
+    await old?.[Symbol.asyncDispose]();
   }
 
   /** Runs a claim. Meanwhile no dock starts a clone: refilling never slows a claim down. */
@@ -122,10 +189,15 @@ export class Docks implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    using _ = this.#news;
     await Promise.all([...this.#docks.values()].map((dock) => dock[Symbol.asyncDispose]()));
   }
 
   #idle(): Promise<void> {
     return this.#claims === 0 ? Promise.resolve() : new Promise((resolve) => this.#whenIdle.push(resolve));
   }
+}
+
+function noDock(key: string): VmSubstrateError {
+  return new VmSubstrateError("INVALID_ARGUMENT", `docked: there is no dock of "${key}"; make it by pool.dock`);
 }

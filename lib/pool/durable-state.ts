@@ -1,6 +1,7 @@
 import { bootId, monotonicMs, type Paths } from "../host/index.ts";
 import { Fabrics, LeaseBook, type Subnet } from "../netcfg/index.ts";
 import { EmbeddedStore } from "../store/index.ts";
+import { DockRecords } from "./dock-records.ts";
 import { Requests } from "./requests.ts";
 import { VmLedger } from "./vm-ledger.ts";
 
@@ -12,6 +13,7 @@ export interface DurableState extends AsyncDisposable {
   readonly leases: LeaseBook;
   readonly fabrics: Fabrics;
   readonly requests: Requests;
+  readonly dockRecords: DockRecords;
 }
 
 /**
@@ -38,6 +40,7 @@ export async function openDurableState(
     leases,
     fabrics,
     requests,
+    dockRecords: new DockRecords(store),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }

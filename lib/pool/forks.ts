@@ -4,30 +4,23 @@ import {
   activateClone,
   type CloneDependencies,
   type ForkOptions,
-  type ForkReport,
   frozenResources,
   type InstantState,
   takeInstant,
   type Vm,
 } from "../clone/index.ts";
-import {
-  hostFailure,
-  MIB,
-  newId,
-  signalSchema,
-  VmSubstrateError,
-  validate,
-  withDeadlineAndUndo,
-} from "../core/index.ts";
+import { hostFailure, MIB, newId, VmSubstrateError, validate, withDeadlineAndUndo, withFields } from "../core/index.ts";
 import { requireMemory, requireSharedMemory } from "../host/index.ts";
 import { enclosingNetwork } from "../netcfg/index.ts";
 import { formatReference, LoadedSubstrate, type Manifest, requireCompatible } from "../substrate/index.ts";
 import { activationCall } from "./activation-call.ts";
-import type { Activations } from "./activations.ts";
+import type { ActivationCall, Activations, StartVm } from "./activations.ts";
+import { reported } from "./call-report.ts";
 import type { Calls } from "./calls.ts";
 import type { LoadedSubstrates } from "./loaded-substrates.ts";
-import { allVms, settleAll } from "./outcomes.ts";
-import { activateSpecSchema } from "./schemas.ts";
+import { allVms, type Outcome, settleAll } from "./outcomes.ts";
+import type { Announcer } from "./pool-events.ts";
+import { activateOptionsSchema, activateSpecSchema } from "./schemas.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 import type { VmRecord } from "./vm-record.ts";
 
@@ -41,7 +34,7 @@ export interface ForksDependencies extends CloneDependencies {
   readonly activations: Activations;
   /** Ids that something of this process works with, of instants as well. */
   readonly working: Set<string>;
-  readonly onForked: (source: Vm, report: ForkReport) => void;
+  readonly events: Announcer;
 }
 
 const optionsSchema = activateSpecSchema
@@ -55,7 +48,7 @@ const optionsSchema = activateSpecSchema
     wait: true,
     timeoutMs: true,
   })
-  .extend({ signal: signalSchema.optional() });
+  .extend(activateOptionsSchema.shape);
 
 /**
  * Makes VMs out of a running one. What is between them, an instant, is a substrate that nobody sees: RAM file and device state
@@ -71,22 +64,27 @@ export class Forks {
   /** @throws VmSubstrateError as `Vm.fork` */
   async fork(source: Vm, count: number, options: ForkOptions): Promise<Vm[]> {
     const startedAt = performance.now();
-    const { signal } = validate(optionsSchema, options, "fork");
+    const { signal, callId } = validate(optionsSchema, options, "fork");
     const record = this.#deps.ledger.get(source.id);
     if (record === undefined) throw new VmSubstrateError("VM_GONE", `fork: there is no VM ${source.id} any more`);
-    const { env, signal: _, ...given } = options;
+    const { env, signal: _signal, callId: _callId, ...given } = options;
     const spec = { ...given, env: { ...record.env, ...env }, substrate: formatReference(record.substrate) };
-    const kind = { what: "fork", mode: "atomic", start: this.#start } as const;
+    const kind = { what: "fork", mode: "atomic" } as const;
     const own = { channel: record.channel, network: networkOf(record) };
-    const { call, timeoutMs } = activationCall(kind, count, { ...spec, ...own });
-    requireForkable(source, record);
-    return this.#deps.calls.run(signal, (within) =>
-      withDeadlineAndUndo(
-        { what: "fork", timeoutMs, signal: within },
-        (inner) => this.#fork(source, { ...call, startedAt, signal: inner }),
-        (vms) => settleAll(vms.map((vm) => vm.release())),
-      ),
+    const { call, timeoutMs } = activationCall(kind, count, { ...spec, ...own }, callId);
+    const deps = { ...this.#deps, logger: withFields(this.#deps.logger, { callId: call.callId }) };
+    const start: StartVm = (plan, substrate, activation) => activateClone(plan, substrate, activation, deps);
+    const outcomes = await this.#deps.calls.run(signal, (within) =>
+      reported(call, this.#deps, () => {
+        requireForkable(source, record);
+        return withDeadlineAndUndo(
+          { what: "fork", timeoutMs, signal: within },
+          (inner) => this.#fork(source, { ...call, start, startedAt, signal: inner }),
+          (made) => settleAll(allVms(made).map((vm) => vm.release())),
+        );
+      }),
     );
+    return allVms(outcomes);
   }
 
   /** Removes the disks of instants that no VM reads from any more. @returns their ids */
@@ -102,10 +100,7 @@ export class Forks {
     return removed;
   }
 
-  readonly #start: Parameters<typeof activationCall>[0]["start"] = (plan, substrate, activation) =>
-    activateClone(plan, substrate, activation, this.#deps);
-
-  async #fork(source: Vm, call: Omit<Parameters<Activations["run"]>[0], "use">): Promise<Vm[]> {
+  async #fork(source: Vm, call: Omit<ActivationCall, "use">): Promise<Outcome[]> {
     const { paths, qemu, ledger, loaded, activations, working, failpoint } = this.#deps;
     using hold = await loaded.hold(call.reference, "fork");
     const { manifest, paths: files } = hold.substrate;
@@ -135,12 +130,17 @@ export class Forks {
           throw hostFailure(error) ?? error;
         });
       const captureMs = performance.now() - call.startedAt;
-      this.#deps.onForked(source, { count: call.count, pauseMs, captureMs, copiedBytes: writtenBytes });
+      this.#deps.events.announce("forked", source, {
+        count: call.count,
+        pauseMs,
+        captureMs,
+        copiedBytes: writtenBytes,
+      });
       const own = paths.instant(instant);
       const substrate = { manifest, paths: { ...files, state: own.state, disk: own.disk } };
       const taken = await LoadedSubstrate.ofInstant(substrate, paths.buildRam(instant), instants);
       const use = async () => ({ loaded: taken, [Symbol.dispose]: () => {} });
-      return allVms(await activations.run({ ...call, use }));
+      return await activations.run({ ...call, use });
     } finally {
       // The forks have both in memory, or there are none.
       await rm(paths.buildRam(instant), { force: true });

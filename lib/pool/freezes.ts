@@ -8,7 +8,9 @@ import type { Calls } from "./calls.ts";
 import type { Docks } from "./docks.ts";
 import type { Forks } from "./forks.ts";
 import type { LoadedSubstrates } from "./loaded-substrates.ts";
+import type { Announcer } from "./pool-events.ts";
 import { nameSchema } from "./schemas.ts";
+import { substrateInfo } from "./substrate-info.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 
 /** The copy is ended long before; after a crash of its owner the next one takes it for a VM, and ends it then. */
@@ -31,6 +33,7 @@ export interface FreezesDependencies {
   readonly builds: Builds;
   readonly docks: Docks;
   readonly forks: Pick<Forks, "fork">;
+  readonly events: Announcer;
 }
 
 /** Makes substrates of running VMs, by way of a fork of each: the VM itself keeps its identity, and stands still but for that. */
@@ -62,7 +65,7 @@ export class Freezes {
     progress: ReturnType<typeof progressReporter>,
     signal: AbortSignal,
   ): Promise<Frozen> {
-    const { paths, qemu, loaded, ledger, docks } = this.#deps;
+    const { paths, qemu, loaded, ledger, docks, events } = this.#deps;
     const record = ledger.get(copy.id);
     if (record === undefined) throw new VmSubstrateError("VM_GONE", `freeze: the fork ${copy.id} has ended`);
     using hold = await loaded.hold(record.substrate, "freeze");
@@ -77,6 +80,7 @@ export class Freezes {
       { isKept: false },
     );
     loaded.setLatest(substrate);
+    events.announce("built", substrateInfo(substrate));
     using use = await loaded.use({ name, version: undefined }, "freeze");
     await docks.renew(use.loaded);
     return { name, version: substrate.manifest.version };

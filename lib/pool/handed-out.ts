@@ -1,21 +1,21 @@
-import type { ForkReport, Vm } from "../clone/index.ts";
-import { type EventSource, Events, MIB } from "../core/index.ts";
+import type { Vm } from "../clone/index.ts";
+import { MIB } from "../core/index.ts";
 import type { Lifetimes } from "./lifetimes.ts";
 import type { Memory } from "./memory.ts";
-import type { PoolEvents } from "./pool-events.ts";
+import type { Announcer } from "./pool-events.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 
 export interface HandedOutDependencies {
   readonly ledger: VmLedger;
   readonly memory: Memory;
   readonly lifetimes: Lifetimes;
+  readonly events: Announcer;
 }
 
 /** The VMs that are somebody's and have not ended. */
 export class HandedOut {
   readonly #deps: HandedOutDependencies;
   readonly #vms = new Map<string, Vm>();
-  readonly #events = new Events<PoolEvents>();
 
   constructor(deps: HandedOutDependencies) {
     this.#deps = deps;
@@ -23,10 +23,6 @@ export class HandedOut {
 
   get all(): readonly Vm[] {
     return [...this.#vms.values()];
-  }
-
-  get events(): EventSource<PoolEvents> {
-    return this.#events;
   }
 
   get(id: string): Vm | undefined {
@@ -40,7 +36,7 @@ export class HandedOut {
   /** A VM that was made for somebody. */
   handOver(vm: Vm): void {
     this.takeOver(vm);
-    this.#events.announce("activated", vm);
+    this.#deps.events.announce("activated", vm);
   }
 
   /** A VM that an earlier owner has handed out. */
@@ -58,17 +54,9 @@ export class HandedOut {
     this.#deps.memory.forget(id);
   }
 
-  announceWaiting(call: PoolEvents["waiting"][0]): void {
-    this.#events.announce("waiting", call);
-  }
-
-  announceForked(vm: Vm, report: ForkReport): void {
-    this.#events.announce("forked", vm, report);
-  }
-
   /** Passes on what a VM says. */
   #follow(vm: Vm): void {
-    const events = this.#events;
+    const { events } = this.#deps;
     vm.events.on("released", () => events.announce("released", vm));
     vm.events.on("exit", (cause) => events.announce("exit", vm, cause));
     vm.events.on("parked", () => events.announce("parked", vm));

@@ -1,4 +1,4 @@
-import type { FabricKind, HostnamePattern, Network } from "../netcfg/index.ts";
+import { type FabricKind, HostnamePattern, type Network } from "../netcfg/index.ts";
 
 /** What identities are made of when nothing in particular is asked for: claims and docks that name the same share one. */
 export interface IdentityTemplate {
@@ -14,4 +14,9 @@ export function identityTemplate(hostname: HostnamePattern, network: Network, fa
   const { subnet, subnet6, reserved } = network;
   const key = JSON.stringify([hostname.pattern, subnet.cidr, subnet6?.cidr, reserved.map(({ text }) => text)]);
   return { hostname, network, fabric, key };
+}
+
+/** The hostnames of who asks for none. */
+export function defaultHostname(substrate: string): HostnamePattern {
+  return HostnamePattern.parse(`${substrate}-{index}`);
 }

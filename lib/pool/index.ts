@@ -3,6 +3,7 @@ export type { GcReport } from "./inventory.ts";
 export type { OnExpiry } from "./lifetime.ts";
 export type { MemoryUse } from "./memory.ts";
 export type {
+  ActivateOptions,
   ActivateOutcome,
   ActivateSpec,
   BuildOptions,

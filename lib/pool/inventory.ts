@@ -45,7 +45,7 @@ export async function collectGarbage(deps: InventoryDependencies): Promise<GcRep
   const folders: string[] = [];
   for (const dir of [paths.vms, paths.runtimeDir]) {
     for (const id of await readdir(dir)) {
-      if (!unknown(id)) continue;
+      if (!unknown(id) || join(dir, id) === paths.daemonSocket) continue;
       await rm(join(dir, id), { recursive: true, force: true });
       folders.push(id);
     }

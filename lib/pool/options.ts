@@ -21,6 +21,8 @@ export interface PoolOptions extends Directories {
   readonly addressQuarantineMs?: number | undefined;
   /** Milliseconds between two signs of life that each VM is asked for; 0 for never. Default 10 000. */
   readonly heartbeatMs?: number | undefined;
+  /** What becomes of the docks of an earlier owner: `restore` sets them again. Default `forget`. */
+  readonly docks?: "forget" | "restore" | undefined;
   readonly logger?: Logger | undefined;
 }
 
@@ -159,6 +161,11 @@ export interface DockStatus {
 export interface CallOptions {
   /** Aborting undoes all that the call has begun. */
   readonly signal?: AbortSignal | undefined;
+}
+
+export interface ActivateOptions extends CallOptions {
+  /** In the log lines and the event `failed` of this call: 1 to 64 printable characters. Default: a random one. */
+  readonly callId?: string | undefined;
 }
 
 export interface CloseOptions {

@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import type { z } from "zod";
 import type { CloneDependencies } from "../clone/index.ts";
-import { MIB } from "../core/index.ts";
+import { Events, MIB } from "../core/index.ts";
 import { monotonicMs, processMemory } from "../host/index.ts";
 import { Catalog, formatReference } from "../substrate/index.ts";
 import { Activations } from "./activations.ts";
@@ -10,17 +10,19 @@ import type { Calls } from "./calls.ts";
 import { makeDocked } from "./docking.ts";
 import { Docks } from "./docks.ts";
 import type { DurableState } from "./durable-state.ts";
-import { Forks, type ForksDependencies } from "./forks.ts";
+import { Forks } from "./forks.ts";
 import { Freezes } from "./freezes.ts";
 import { HandedOut } from "./handed-out.ts";
 import { Health } from "./health.ts";
 import { Lifetimes } from "./lifetimes.ts";
 import { LoadedSubstrates } from "./loaded-substrates.ts";
 import { Memory } from "./memory.ts";
+import type { PoolEvents } from "./pool-events.ts";
 import { Room } from "./room.ts";
 import type { poolOptionsSchema } from "./schemas.ts";
 import { Substrates } from "./substrates.ts";
 import { Unsettled } from "./unsettled.ts";
+import { VmCalls } from "./vm-calls.ts";
 import { VmOwners } from "./vm-owners.ts";
 import { WaitingLine } from "./waiting-line.ts";
 
@@ -43,9 +45,10 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
   const { paths, qemu, logger, failpoint } = deps;
   const { ledger } = state;
   const { accelerator, parallelStarts = availableParallelism() } = options;
+  const events = new Events<PoolEvents>();
   const catalog = new Catalog(paths);
   const loaded = new LoadedSubstrates(catalog, paths, qemu, closing);
-  const builds = new Builds({ ...deps, accelerator: accelerator === "auto" ? undefined : accelerator }, loaded);
+  const builds = new Builds({ ...deps, events, accelerator: accelerator === "auto" ? undefined : accelerator }, loaded);
   const budgetBytes = options.memoryMiB === undefined ? undefined : options.memoryMiB * MIB;
   const memory = new Memory({ budgetBytes, measure: processMemory });
   const lifetimes = new Lifetimes({
@@ -53,7 +56,7 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
     record: (id, lifetime) => ledger.update(id, { lifetime }),
     logger,
   });
-  const vms = new HandedOut({ ledger, memory, lifetimes });
+  const vms = new HandedOut({ ledger, memory, lifetimes, events });
   const health = new Health({
     intervalMs: options.heartbeatMs,
     timeoutMs: HEARTBEAT_TIMEOUT_MS,
@@ -64,6 +67,7 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
     ...state,
     lifetimes,
     failpoint,
+    events,
     vm: (id) => vms.get(id),
     forks: () => forks,
     freezes: () => freezes,
@@ -80,10 +84,13 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
   const docks = new Docks({
     start: (substrate, target, signal) => makeDocked(substrate, target, signal, docking),
     meanBytes: (ids) => memory.meanBytes(ids),
+    records: state.dockRecords,
+    use: (reference) => loaded.use(reference, "dock"),
+    events,
     parallelStarts,
     logger,
   });
-  const substrates = new Substrates({ ...deps, ledger, catalog, loaded, builds, docks });
+  const substrates = new Substrates({ ...deps, ledger, catalog, loaded, builds, docks, events });
   const activations = new Activations({
     ...state,
     use: (reference, what) => loaded.use(reference, what),
@@ -97,15 +104,16 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
     parallelStarts,
     failpoint,
     onWaiting: ({ reference, count }, position) =>
-      vms.announceWaiting({ substrate: formatReference(reference), count, position }),
+      events.announce("waiting", { substrate: formatReference(reference), count, position }),
     onHandedOver: (vm) => vms.handOver(vm),
   });
-  const onForked: ForksDependencies["onForked"] = (vm, report) => vms.announceForked(vm, report);
-  const forks: Forks = new Forks({ ...deps, calls, ledger, loaded, activations, working, onForked });
-  const freezes: Freezes = new Freezes({ ...deps, calls, ledger, loaded, builds, docks, forks });
+  const forks: Forks = new Forks({ ...deps, calls, ledger, loaded, activations, working, events });
+  const freezes: Freezes = new Freezes({ ...deps, calls, ledger, loaded, builds, docks, forks, events });
+  const vmCalls = new VmCalls({ ...deps, ...state, calls, activations, docks, vms, events });
   return {
     deps,
     state,
+    events,
     catalog,
     loaded,
     substrates,
@@ -117,7 +125,7 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
     owners,
     working,
     docks,
-    activations,
+    vmCalls,
     forks,
   };
 }

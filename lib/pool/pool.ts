@@ -1,25 +1,18 @@
 import { rm } from "node:fs/promises";
-import { activateClone, coldBoot, type OnFailpoint, type Vm } from "../clone/index.ts";
-import {
-  type EventSource,
-  silentLogger,
-  VmSubstrateError,
-  validate,
-  withDeadline,
-  withDeadlineAndUndo,
-} from "../core/index.ts";
+import type { OnFailpoint, Vm } from "../clone/index.ts";
+import { type EventSource, silentLogger, validate } from "../core/index.ts";
 import { ensurePrivateDir, ForkServer, identifyQemu, Paths, sharedMemory } from "../host/index.ts";
 import { OwnerLock } from "../store/index.ts";
 import { recipeFromFile, recipeNamed, type SubstrateVersion } from "../substrate/index.ts";
-import { activationCall, type CallKind, defaultHostname } from "./activation-call.ts";
-import type { StartVm } from "./activations.ts";
 import { Calls } from "./calls.ts";
+import { recoverDocks } from "./dock-recovery.ts";
+import { dockTarget } from "./dock-target.ts";
 import { openDurableState } from "./durable-state.ts";
 import { clearAway, takeOver } from "./housekeeping.ts";
-import { identityTemplate } from "./identity-template.ts";
 import type { GcReport } from "./inventory.ts";
 import type { MemoryUse } from "./memory.ts";
 import type {
+  ActivateOptions,
   ActivateOutcome,
   ActivateSpec,
   BuildOptions,
@@ -29,17 +22,14 @@ import type {
   DockStatus,
   PoolOptions,
 } from "./options.ts";
-import { allVms, type Outcome, settleAll } from "./outcomes.ts";
+import { allVms, settleAll } from "./outcomes.ts";
 import type { PoolEvents } from "./pool-events.ts";
 import { type GivenParts, type PoolParts, poolParts } from "./pool-parts.ts";
-import { callDigest, type Made, used } from "./requests.ts";
 import {
   buildOptionsSchema,
-  callOptionsSchema,
   closeOptionsSchema,
   dockedOptionsSchema,
   dockOptionsSchema,
-  MAX_VMS_PER_ACTIVATION,
   nameSchema,
   poolOptionsSchema,
   referenceSchema,
@@ -84,7 +74,7 @@ export class Pool implements AsyncDisposable {
 
   /**
    * Opens a state directory, making it where it is missing. VMs that an earlier owner has handed out are taken over: they are
-   * in `vms`. Whatever else it left is cleared away.
+   * in `vms`. Whatever else it left is cleared away, its docks as well unless they are to be set again.
    *
    * @throws VmSubstrateError INVALID_ARGUMENT, STATE_DIR_LOCKED, STATE_DIR_DAMAGED, STORE_TOO_NEW, STORE_UNWRITABLE,
    *   UNSAFE_DIRECTORY, QEMU_MISSING, QEMU_UNSUPPORTED, PATH_TOO_LONG, INSUFFICIENT_SHARED_MEMORY when there is no such directory
@@ -112,6 +102,7 @@ export class Pool implements AsyncDisposable {
     const pool = new Pool({ deps, options: valid, state }, undo.move());
     try {
       await takeOver(pool.#parts);
+      await recoverDocks(valid.docks, { ...pool.#parts, ...deps, ...state });
       return pool;
     } catch (error) {
       await pool.close({ vms: "keep" });
@@ -124,9 +115,9 @@ export class Pool implements AsyncDisposable {
     return this.#parts.vms.all;
   }
 
-  /** What happens to VMs and calls. */
+  /** What happens to VMs, calls, docks and substrates. */
   get events(): EventSource<PoolEvents> {
-    return this.#parts.vms.events;
+    return this.#parts.events;
   }
 
   /** What the clones of this pool take, docked ones included. */
@@ -173,21 +164,28 @@ export class Pool implements AsyncDisposable {
   /**
    * Keeps clones of a substrate ready, paused in memory, to be claimed by `activate`. Returns at once; `docked` waits.
    * A second call changes the target. A new version of the substrate replaces the clones of the old one, unless `name` has a
-   * version of its own ("mini@3").
+   * version of its own ("mini@3"). It is recorded, for an owner that opens with `docks: "restore"`.
    *
-   * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_*, INSUFFICIENT_SHARED_MEMORY, POOL_CLOSED
+   * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_*, INSUFFICIENT_SHARED_MEMORY, STORE_UNWRITABLE, POOL_CLOSED
    */
   async dock(name: string, options: DockOptions): Promise<DockStatus> {
     const reference = validate(referenceSchema, name, "dock: name");
     const valid = validate(dockOptionsSchema, options, "dock");
-    const { min, maxMiB, primed, network } = valid;
-    const max = valid.max ?? (maxMiB === undefined ? min : MAX_VMS_PER_ACTIVATION);
-    const template = identityTemplate(valid.hostname ?? defaultHostname(reference.name), network, "none");
-    const target = { min, max, maxMiB, primed, template, pinned: reference.version !== undefined };
     return this.#calls.run(undefined, async () => {
-      using use = await this.#parts.loaded.use(reference, "dock");
-      return this.#parts.docks.set(use.loaded, target);
+      using _ = await this.#parts.loaded.use(reference, "dock"); // what cannot be docked is not recorded
+      return this.#parts.docks.keep(reference, dockTarget(reference, valid));
     });
+  }
+
+  /**
+   * Takes a dock away, and ends its waiting clones. Quietly nothing when there is no such dock, so that it can be repeated.
+   *
+   * @returns whether there was one, when its clones have ended
+   * @throws VmSubstrateError INVALID_ARGUMENT, STORE_UNWRITABLE, POOL_CLOSED
+   */
+  async undock(name: string): Promise<boolean> {
+    const reference = validate(referenceSchema, name, "undock: name");
+    return this.#calls.run(undefined, () => this.#parts.docks.undock(reference));
   }
 
   /**
@@ -266,8 +264,8 @@ export class Pool implements AsyncDisposable {
    *   ADDRESS_OUTSIDE_SUBNET, INSUFFICIENT_*, IDENTITY_UNVERIFIED, GUEST_*, QEMU_EXITED, RUN_FAILED, IDEMPOTENCY_KEY_USED,
    *   STORE_UNWRITABLE, TIMEOUT, ABORTED, POOL_CLOSED
    */
-  async activate(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<Vm[]> {
-    return allVms(await this.#claimOrClone(count, spec, options, "atomic"));
+  async activate(count: number, spec: ActivateSpec, options: ActivateOptions = {}): Promise<Vm[]> {
+    return allVms(await this.#parts.vmCalls.activate(count, spec, options, "atomic"));
   }
 
   /**
@@ -275,8 +273,8 @@ export class Pool implements AsyncDisposable {
    *
    * @throws VmSubstrateError as `activate`, for what concerns the whole call
    */
-  async activateSettled(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<ActivateOutcome[]> {
-    return this.#claimOrClone(count, spec, options, "settled");
+  async activateSettled(count: number, spec: ActivateSpec, options: ActivateOptions = {}): Promise<ActivateOutcome[]> {
+    return this.#parts.vmCalls.activate(count, spec, options, "settled");
   }
 
   /**
@@ -285,12 +283,8 @@ export class Pool implements AsyncDisposable {
    *
    * @throws VmSubstrateError as `activate`
    */
-  async coldBoot(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<Vm[]> {
-    const start: StartVm = async (plan, substrate, activation) => {
-      const startedAt = performance.now(); // the wait is no part of a boot
-      return coldBoot(plan, substrate, { ...activation, startedAt, plannedAt: startedAt }, this.#parts.deps);
-    };
-    return allVms(await this.#make({ what: "coldBoot", mode: "atomic", start }, count, spec, options));
+  async coldBoot(count: number, spec: ActivateSpec, options: ActivateOptions = {}): Promise<Vm[]> {
+    return allVms(await this.#parts.vmCalls.coldBoot(count, spec, options));
   }
 
   /**
@@ -335,53 +329,5 @@ export class Pool implements AsyncDisposable {
     ending.use(this.#parts.lifetimes);
     ending.use(this.#parts.health);
     ending.defer(() => settleAll(this.vms.map((vm) => (keepVms ? vm.detach() : vm.release()))));
-  }
-
-  async #claimOrClone(
-    count: number,
-    spec: ActivateSpec,
-    options: CallOptions,
-    mode: "atomic" | "settled",
-  ): Promise<Outcome[]> {
-    const start: StartVm = (plan, substrate, activation) =>
-      activateClone(plan, substrate, activation, this.#parts.deps);
-    return this.#parts.docks.undisturbed(() => this.#make({ what: "activate", mode, start }, count, spec, options));
-  }
-
-  async #make(kind: CallKind, count: number, spec: ActivateSpec, options: CallOptions): Promise<Outcome[]> {
-    const { what, mode } = kind;
-    const { call, timeoutMs } = activationCall(kind, count, spec);
-    validate(callOptionsSchema, options, what);
-    const { idempotencyKey: key } = call;
-    return this.#calls.run(options.signal, (callSignal) => {
-      const run = () =>
-        withDeadlineAndUndo(
-          { what, timeoutMs, signal: callSignal },
-          (signal) => this.#parts.activations.run({ ...call, signal }),
-          (outcomes) => this.#takeBack(outcomes, key),
-        );
-      if (key === undefined) return run();
-      return this.#parts.state.requests.once(key, callDigest(what, mode, count, spec), run, {
-        // Its own patience and signal end its own waiting, and not the call that another waits for as well.
-        join: (result) => withDeadline({ what, timeoutMs, signal: callSignal }, () => result),
-        again: (made) => this.#again(key, made),
-      });
-    });
-  }
-
-  /** A call that was ended when its VMs were there already: it failed, and its key is free again. */
-  async #takeBack(outcomes: readonly Outcome[], key: string | undefined): Promise<void> {
-    await settleAll(allVms(outcomes).map((vm) => vm.release()));
-    await this.#parts.state.ledger.commit({ writes: this.#parts.state.requests.undone(key) });
-  }
-
-  /** The outcome of a call that is repeated. */
-  #again(key: string, made: readonly Made[]): Outcome[] {
-    return made.map((one) => {
-      if (typeof one !== "string") return { error: new VmSubstrateError(one.code, one.message) };
-      const vm = this.#parts.vms.get(one);
-      if (vm === undefined) throw used(key, "belongs to a call whose VMs are gone");
-      return { vm };
-    });
   }
 }

@@ -63,6 +63,7 @@ export const poolOptionsSchema = z.strictObject({
   memoryMiB: z.int().min(1).optional(),
   addressQuarantineMs: z.int().min(0).max(MAX_TIMEOUT_MS).default(DEFAULT_QUARANTINE_MS),
   heartbeatMs: z.int().min(0).max(MAX_TIMEOUT_MS).default(DEFAULT_HEARTBEAT_MS),
+  docks: z.enum(["forget", "restore"]).default("forget"),
   logger: z.custom<Logger>(isLogger, "expected an object with debug, info, warn and error").optional(),
 });
 
@@ -210,5 +211,9 @@ export const dockedOptionsSchema = z.strictObject({
 });
 
 export const callOptionsSchema = z.strictObject({ signal: signalSchema.optional() });
+
+const callIdSchema = z.string().regex(/^[\x21-\x7e]{1,64}$/, "expected 1 to 64 printable characters without spaces");
+
+export const activateOptionsSchema = callOptionsSchema.extend({ callId: callIdSchema.optional() });
 
 export const closeOptionsSchema = z.strictObject({ vms: z.enum(["release", "keep"]).default("release") });

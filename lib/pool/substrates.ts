@@ -13,6 +13,7 @@ import {
   unpackArchive,
   writeArchive,
 } from "../substrate/index.ts";
+import type { Announcer } from "./pool-events.ts";
 import { type SubstrateInfo, substrateInfo } from "./substrate-info.ts";
 import type { ExportedSubstrate, PruneReport, ScrubOptions, ScrubReport } from "./substrate-options.ts";
 import { inUse, type UsersDependencies, usersOf } from "./substrate-users.ts";
@@ -22,6 +23,7 @@ export interface SubstratesDependencies extends UsersDependencies {
   readonly qemu: QemuBinary;
   readonly logger: Logger;
   readonly catalog: Catalog;
+  readonly events: Announcer;
 }
 
 interface Call {
@@ -62,6 +64,7 @@ export class Substrates {
       throwIfAborted(signal, "importSubstrate");
       const substrate = await typed(catalog.publish(name, files, manifest));
       this.#deps.loaded.setLatest(substrate);
+      this.#deps.events.announce("built", substrateInfo(substrate));
       return { substrate, reused: false };
     }, signal);
     if (!result.reused) await this.#renew(name);
@@ -161,11 +164,12 @@ export class Substrates {
 
   /** In the same turn as the look for users: nobody can begin to use them in between. */
   async #remove(versions: readonly SubstrateVersion[]): Promise<void> {
-    const { loaded, docks, catalog } = this.#deps;
+    const { loaded, docks, catalog, events } = this.#deps;
     await typed(
       loaded.removing(versions, async (version) => {
         await docks.forget(version);
         await catalog.remove(version.name, version.version);
+        events.announce("removed", version);
       }),
     );
   }

@@ -4,6 +4,7 @@ import { monotonicMs } from "../host/index.ts";
 import type { Change, FabricKind, LeaseBook } from "../netcfg/index.ts";
 import { extendLifetime, type Lifetime, nextDue } from "./lifetime.ts";
 import type { Lifetimes } from "./lifetimes.ts";
+import type { Announcer } from "./pool-events.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 
 export interface VmOwnersDependencies {
@@ -11,6 +12,7 @@ export interface VmOwnersDependencies {
   readonly leases: LeaseBook;
   readonly lifetimes: Lifetimes;
   readonly failpoint: OnFailpoint;
+  readonly events: Announcer;
   /** The VM of an id, once it was handed out. */
   readonly vm: (id: string) => Vm | undefined;
   readonly forks: () => { readonly fork: VmOwner<Vm>["fork"]; readonly sweep: () => Promise<unknown> };
@@ -73,14 +75,17 @@ export class VmOwners {
   }
 
   async #extend(id: string, ms: number): Promise<Expiry> {
-    const { ledger, lifetimes, failpoint, vm } = this.#deps;
+    const { ledger, lifetimes, failpoint, vm, events } = this.#deps;
     const record = ledger.get(id);
     if (record === undefined) throw new VmSubstrateError("VM_GONE", `extend: there is no VM ${id} any more`);
     const lifetime = extendLifetime(record.lifetime, monotonicMs(), ms);
     await ledger.update(id, { lifetime });
     failpoint("extend.recorded");
     const handedOut = vm(id);
-    if (handedOut !== undefined) lifetimes.set(handedOut, lifetime);
+    if (handedOut !== undefined) {
+      lifetimes.set(handedOut, lifetime);
+      events.announce("extended", handedOut);
+    }
     return { at: new Date(Date.now() + ms) };
   }
 }

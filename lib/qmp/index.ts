@@ -32,6 +32,7 @@ export {
   type WriteGuestFileOptions,
   writeGuestFile,
 } from "./guest-files.ts";
+export { DEFAULT_GUEST_PATH } from "./limits.ts";
 export { LineSocket, type LineSocketClose, type LineSocketCodes, type LineSocketOptions } from "./line-socket.ts";
 export { QmpClient } from "./qmp-client.ts";
 export type {
@@ -66,4 +67,4 @@ export type {
   QmpExecuteOptions,
   WaitForEventOptions,
 } from "./qmp-options.ts";
-export { shownText } from "./untrusted-text.ts";
+export { shownLines, shownText } from "./untrusted-text.ts";

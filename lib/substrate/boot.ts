@@ -3,11 +3,11 @@ import { readFile, rm } from "node:fs/promises";
 import { isVmSubstrateError, MIB, messageOf, newId, VmSubstrateError } from "../core/index.ts";
 import {
   type Accelerator,
-  CONSOLE_ID,
   cpuModelFor,
   QemuInstance,
   requireMemory,
   requireSharedMemory,
+  takeConsole,
   type VmConfig,
 } from "../host/index.ts";
 import { CarriedHelper, ResidentHelper } from "../netcfg/index.ts";
@@ -104,9 +104,8 @@ export class BootedGuest implements AsyncDisposable {
   async #explained(error: unknown, signal: AbortSignal | undefined): Promise<unknown> {
     if (signal?.aborted || isVmSubstrateError(error, "BUILD_FAILED") || isVmSubstrateError(error, "QEMU_EXITED"))
       return error;
-    const request = { device: CONSOLE_ID, size: CONSOLE_TAIL_BYTES };
-    const within = { timeoutMs: CONSOLE_TIMEOUT_MS };
-    const tail = await this.instance.qmp.execute<string>("ringbuf-read", request, within).catch(() => "");
+    const said = await takeConsole(this.instance.qmp, { timeoutMs: CONSOLE_TIMEOUT_MS }).catch(() => Buffer.alloc(0));
+    const tail = said.subarray(-CONSOLE_TAIL_BYTES).toString("utf8");
     const message = `the guest did not become a substrate: ${messageOf(error)}; its console ends with: ${JSON.stringify(tail)}`;
     return new VmSubstrateError("BUILD_FAILED", message, { cause: error });
   }

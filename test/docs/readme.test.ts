@@ -175,7 +175,7 @@ describe("the README", () => {
     const resources = fieldsOf(options, "ResourcesSpec").map((field) => `resources.${field}`);
     const nested: Readonly<Record<string, readonly string[]>> = { network, resources };
     const spec = fieldsOf(options, "ActivateSpec").flatMap((field) => nested[field] ?? [field]);
-    expect(optionsBelow("`pool.activate(count, spec, { signal })`")).toEqual(spec);
+    expect(optionsBelow("`pool.activate(count, spec, { signal, callId })`")).toEqual(spec);
     expect(optionsBelow("`vm.fork(count, options)`,")).toEqual(
       fieldsOf(source("lib/clone/fork-options.ts"), "ForkOptions"),
     );

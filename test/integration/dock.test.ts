@@ -31,6 +31,24 @@ describe.each([true, false])("VMs claimed from a dock, primed: %s", (primed) => 
   });
 });
 
+test("a dock is set again by the next owner, and its VMs have consoles", async () => {
+  {
+    await using before = await openLab();
+    await before.pool.dock("mini", { min: 1 });
+  }
+  await using lab = await openLab({ docks: "restore" });
+  const { pool } = lab;
+  await pool.docked("mini", { count: 1 });
+  const [vm] = await pool.activate(1, { substrate: "mini" });
+  if (vm === undefined) throw new Error("no VM");
+  expect(vm.origin).toBe("docked");
+  await output(vm, "sh", "-c", "echo first > /dev/ttyS0");
+  expect(await vm.console()).toContain("first\n");
+  await output(vm, "sh", "-c", "printf '\\033[31msecond\\033[0m\\a\\n' > /dev/ttyS0");
+  await vm.park();
+  expect(await vm.console()).toMatch(/first\n(.*\n)*second\\u\{7\}\n/);
+});
+
 test("the clock of a VM that waited in the dock is right, and its placeholder identity is gone", async () => {
   await using lab = await openLab();
   await lab.pool.dock("mini", { min: 1 });

@@ -3,7 +3,8 @@ import { MIB, silentLogger, VmSubstrateError } from "../../lib/core/index.ts";
 import type { ExitCause } from "../../lib/host/index.ts";
 import { HostnamePattern, Network } from "../../lib/netcfg/index.ts";
 import { Breaker } from "../../lib/pool/breaker.ts";
-import { Dock, type Docked, type DockTarget } from "../../lib/pool/dock.ts";
+import { Dock, type Docked } from "../../lib/pool/dock.ts";
+import type { DockTarget } from "../../lib/pool/dock-target.ts";
 import { identityTemplate } from "../../lib/pool/identity-template.ts";
 import type { LoadedSubstrate } from "../../lib/substrate/index.ts";
 
@@ -59,6 +60,7 @@ class Lab implements AsyncDisposable {
       meanBytes: (ids) => (ids.length === 0 || this.meanMiB === undefined ? undefined : this.meanMiB * MIB),
       parallelStarts,
       logger: silentLogger,
+      onChange: () => {},
     });
   }
 

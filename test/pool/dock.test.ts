@@ -165,7 +165,68 @@ describe("a dock's target", () => {
   });
 });
 
+describe("undock", () => {
+  it("ends the waiting clones, also those being made, and says whether there was a dock", async () => {
+    await using fake = await openFakePool();
+    fake.qemu.script = (vm) => (vm === 1 ? { at: { load: "hold" } } : {});
+    await fake.pool.dock("fake", { min: 2, primed: false });
+    await fake.qemu.reached("load", 1);
+    await fake.pool.docked("fake", { count: 1 });
+    expect(await fake.pool.undock("fake@latest")).toBe(true);
+    expect(fake.pool.docks).toEqual([]);
+    await expectNothingLeft(fake.host.paths, { open: true });
+    expect(await fake.pool.undock("fake")).toBe(false);
+    const [vm] = await fake.pool.activate(1, SPEC);
+    expect(vm?.origin).toBe("cloned");
+  });
+
+  it("takes away the dock of one version, and leaves that of the newest", async () => {
+    await using fake = await openFakePool();
+    await fake.pool.dock("fake", { min: 1 });
+    await fake.pool.dock("fake@1", { min: 1 });
+    expect(await fake.pool.undock("fake@1")).toBe(true);
+    expect(fake.pool.docks).toMatchObject([{ substrate: "fake", pinned: false }]);
+  });
+
+  it("frees the substrate, which can be removed then", async () => {
+    await using fake = await openFakePool();
+    await fake.pool.dock("fake", { min: 1 });
+    await fake.pool.docked("fake", { count: 1 });
+    await expect(fake.pool.removeSubstrate("fake")).rejects.toMatchObject({ code: "SUBSTRATE_IN_USE" });
+    await fake.pool.undock("fake");
+    expect(await fake.pool.removeSubstrate("fake")).toEqual([{ name: "fake", version: 1 }]);
+  });
+
+  it("leaves VMs that were claimed alone", async () => {
+    await using fake = await openFakePool();
+    await fake.pool.dock("fake", { min: 1 });
+    await fake.pool.docked("fake", { count: 1 });
+    const [vm] = await fake.pool.activate(1, SPEC);
+    await fake.pool.undock("fake");
+    expect((await vm?.exec(["hostname"]))?.stdout).toBe("fake-0\n");
+  });
+
+  it.each(["", "Fake", "fake@0", "../fake"])("refuses the name %j", async (name) => {
+    await using fake = await openFakePool();
+    await expect(fake.pool.undock(name)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+});
+
 describe("waiting for a dock", () => {
+  it("ends when it is taken away", async () => {
+    await using fake = await openFakePool();
+    fake.qemu.script = () => ({ at: { load: "hold" } });
+    await fake.pool.dock("fake", { min: 1 });
+    const waiting = fake.pool.docked("fake", { count: 1 });
+    waiting.catch(() => {});
+    await fake.qemu.reached("load");
+    await fake.pool.undock("fake");
+    await expect(waiting).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining("no dock"),
+    });
+  });
+
   it("ends when its target is lowered below what is waited for", async () => {
     await using fake = await openFakePool();
     fake.qemu.script = () => ({ at: { load: "hold" } });

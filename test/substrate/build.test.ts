@@ -71,6 +71,12 @@ describe("buildSubstrate", () => {
   it.each<[string, FakeScript, string, RegExp]>([
     ["QEMU does not start", { at: { start: "die" } }, "QEMU_EXITED", /start/],
     ["QEMU ends while the guest boots", { at: { agent: "die" } }, "QEMU_EXITED", /build/],
+    [
+      "the console is long",
+      { console: `${"x".repeat(5000)}the end`, at: { migrate: "fail" } },
+      "BUILD_FAILED",
+      /"x{4089}the end"/,
+    ],
     ["the state cannot be saved", { at: { migrate: "fail" } }, "BUILD_FAILED", /fake console: ready/],
   ])("leaves nothing when %s", async (_, script, code, message) => {
     host.qemu.script = () => script;

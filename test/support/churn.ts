@@ -46,3 +46,16 @@ export async function churn(
     while (pool.vms.length > MOST_VMS) await Promise.all([release(), random() < 0.5 ? release() : undefined]);
   }
 }
+
+/**
+ * Changes the target of a dock until its process is ended.
+ *
+ * @param say is told "asked N" before a change, and "set N" after it
+ */
+export async function retarget(pool: Pool, say: (line: string) => void): Promise<never> {
+  for (let max = 1; ; max = (max % MOST_VMS) + 1) {
+    say(`asked ${max}`);
+    await pool.dock("fake", { min: 0, max });
+    say(`set ${max}`);
+  }
+}

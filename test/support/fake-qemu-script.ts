@@ -38,6 +38,8 @@ const FAKE_STEPS = [
   "split",
   /** `migrate-continue` was received. */
   "switchover",
+  /** `ringbuf-read` was received. */
+  "console",
 ] as const;
 export type FakeStep = (typeof FAKE_STEPS)[number];
 
@@ -60,6 +62,8 @@ export interface FakeScript {
   readonly rxFilterMac?: string;
   /** Operations that the guest's helper cannot do, once it was given its identity. */
   readonly refuses?: readonly string[];
+  /** All that the guest has said on its console, each character a byte. */
+  readonly console?: string;
   readonly ignoreSigterm?: boolean;
   /** How much later it is for everybody else whenever the guest runs again, as if its pauses had been that long. */
   readonly pausesMs?: number;

@@ -147,6 +147,8 @@ class Machine {
   #capabilities = new Map<string, boolean>();
   #disk = "disk0";
   #switchOver: (() => void) | undefined;
+  /** How much of its console was read: QEMU forgets what it gives. */
+  #consoleRead = 0;
 
   readonly #ramBytes: number;
 
@@ -350,7 +352,13 @@ class Machine {
         return {};
       },
       "query-migrate": () => ({ status: this.#migrated }),
-      "ringbuf-read": () => "fake console: ready\n",
+      "ringbuf-read": async ({ size, format }) => {
+        await this.#control.reach("console");
+        const said = Buffer.from(this.#control.script.console ?? "fake console: ready\n", "latin1");
+        const bytes = said.subarray(this.#consoleRead, this.#consoleRead + Number(size));
+        this.#consoleRead += bytes.length;
+        return bytes.toString(format === "base64" ? "base64" : "utf8");
+      },
     };
   }
 }

@@ -71,10 +71,15 @@ const RANKS: Readonly<Record<string, number>> = {
   pool: 5,
   cluster: 6,
   index: 7,
-  daemon: 8,
-  cli: 9,
-  web: 9,
+  api: 8,
+  client: 9,
+  daemon: 9,
+  cli: 10,
+  web: 10,
 };
+
+/** Beside lib/: what is built on the library. */
+const TOP_FOLDERS = ["api", "client", "daemon", "cli", "web"];
 
 /** Packages that have one place: a file, or a folder. */
 const ONE_FILE_PACKAGES = ["eventemitter3", "nanoid", "ssh2"];
@@ -87,7 +92,7 @@ function folderOf(path: string): string | undefined {
   if (path === "lib/index.ts") return "index";
   const [top, second, third] = path.split("/");
   if (top === "lib") return third === undefined ? undefined : second;
-  return top === "daemon" || top === "cli" || top === "web" ? top : undefined;
+  return TOP_FOLDERS.includes(top ?? "") ? top : undefined;
 }
 
 /** The path that a relative specifier means; undefined for packages. */
@@ -102,7 +107,7 @@ function resolve(fromPath: string, specifier: string): string | undefined {
 }
 
 function isLibrary(path: string): boolean {
-  return /^(?:lib|daemon|cli|web)\//.test(path);
+  return path.startsWith("lib/") || TOP_FOLDERS.includes(path.split("/")[0] ?? "");
 }
 
 function isOutsideUser(path: string): boolean {

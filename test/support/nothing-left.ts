@@ -4,7 +4,7 @@ import { expect } from "vitest";
 import { type Directories, Paths, processStartTime } from "../../lib/host/index.ts";
 
 export interface NothingLeftOptions {
-  /** The pool is still open: its own folders, lock and the RAM of loaded substrates may be there. Default false. */
+  /** The pool is still open: its own folders, lock, its daemon's socket and the RAM of loaded substrates may be there. Default false. */
   readonly open?: boolean;
 }
 
@@ -32,7 +32,9 @@ export async function leftovers(
   return {
     processes: await processesNaming(paths.stateDir),
     vms: await namesIn(paths.vms),
-    runtime: await namesIn(paths.runtimeDir),
+    runtime: (await namesIn(paths.runtimeDir)).filter(
+      (name) => !open || join(paths.runtimeDir, name) !== paths.daemonSocket,
+    ),
     sharedMemory: sharedMemory.filter((name) => !open || !name.endsWith(".ram") || name.endsWith(".build.ram")),
     forks: await namesIn(paths.forks),
     staging: (await namesIn(paths.substrates)).filter((name) => name.startsWith(".")),

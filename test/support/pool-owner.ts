@@ -6,18 +6,19 @@ import { writeSync } from "node:fs";
 import { isVmSubstrateError } from "../../lib/core/index.ts";
 import { Paths } from "../../lib/host/index.ts";
 import { Pool, type PoolOptions } from "../../lib/pool/index.ts";
-import { churn } from "./churn.ts";
+import { churn, retarget } from "./churn.ts";
 import { liveALife } from "./life.ts";
 import { loseTheDisk, runOutOfDescriptors } from "./owner-faults.ts";
 
 export interface OwnerTask {
   readonly options: PoolOptions;
-  /** `vms`: hand out that many. `churn`: make and release them by chance, from a seed. `life`: everything that a VM can live through. `build`: of the mini recipe. The others: see owner-faults.ts. */
+  /** `vms`: hand out that many. `churn`: make and release them by chance, from a seed. `life`: everything that a VM can live through. `build`: of the mini recipe. `docks`: change a dock again and again. The others: see owner-faults.ts. */
   readonly does:
     | { readonly vms: number; readonly ttlMs?: number }
     | { readonly churn: number; readonly substrate?: string }
     | "life"
     | "build"
+    | "docks"
     | "descriptors"
     | "disk";
   /** Kills itself, as by SIGKILL, when this is reached for the n-th time. */
@@ -37,6 +38,7 @@ const failpoint = (name: string) => {
 try {
   const pool = await Pool.open(task.options, { failpoint });
   if (task.does === "build") await pool.build({ recipe: "mini" });
+  else if (task.does === "docks") await retarget(pool, say);
   else if (task.does === "life") await liveALife(pool, say);
   else if (task.does === "descriptors") await runOutOfDescriptors(pool, say);
   else if (task.does === "disk") await loseTheDisk(pool, new Paths(task.options).store, say);

@@ -1,0 +1,4 @@
+export type { SessionExit } from "./frames.ts";
+export type { Session } from "./session.ts";
+export { type SessionOptions, sessionRequest, type TerminalSize } from "./session-options.ts";
+export { Sessions } from "./sessions.ts";

@@ -1,0 +1,42 @@
+import { Readable } from "node:stream";
+import { OUTPUT_WINDOW_BYTES } from "./frames.ts";
+
+/** Credit is given back in pieces of this size, not for every few bytes. */
+const CREDIT_STEP_BYTES = OUTPUT_WINDOW_BYTES / 8;
+
+/** What a program prints. The guest is given credit for more when somebody reads it: nobody's unread output grows. */
+export class SessionOutput extends Readable {
+  readonly #giveCredit: (bytes: number) => void;
+  /** What the guest may still send. */
+  #credit = OUTPUT_WINDOW_BYTES;
+  /** What was taken in, and not given back as credit yet. */
+  #owed = 0;
+
+  constructor(giveCredit: (bytes: number) => void) {
+    super();
+    this.#giveCredit = giveCredit;
+    // Who reads hears of the session's failure; who does not is not ended by it.
+    this.on("error", () => {});
+  }
+
+  /** @returns whether the guest had credit for it */
+  accept(bytes: Buffer): boolean {
+    this.#credit -= bytes.length;
+    if (this.#credit < 0) return false;
+    this.#owed += bytes.length;
+    // Nobody reads what was destroyed: it is let through, so that the program does not stand still.
+    if (this.destroyed || this.push(bytes)) this.#giveBack();
+    return true;
+  }
+
+  override _read(): void {
+    this.#giveBack();
+  }
+
+  #giveBack(): void {
+    if (this.#owed < CREDIT_STEP_BYTES) return;
+    this.#credit += this.#owed;
+    this.#giveCredit(this.#owed);
+    this.#owed = 0;
+  }
+}

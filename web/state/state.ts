@@ -22,7 +22,7 @@ export const MAX_ENDED = 50;
 export const MAX_ENDED_OPERATIONS = 20;
 
 /** How the page hears of changes. */
-export type Stream =
+type Stream =
   | { readonly phase: "connecting" }
   | { readonly phase: "live" }
   | { readonly phase: "reconnecting"; readonly since: number; readonly retryAt: number; readonly why: string };
@@ -54,7 +54,6 @@ export type Action =
   | { readonly type: "event"; readonly event: DaemonEvent }
   | { readonly type: "tick"; readonly tick: Tick; readonly now: number }
   | { readonly type: "stats"; readonly seconds: readonly Second[] }
-  | { readonly type: "docks"; readonly docks: readonly DockView[] }
   | { readonly type: "substrates"; readonly substrates: readonly SubstrateView[] }
   | { readonly type: "operations"; readonly operations: readonly OperationView[] };
 
@@ -73,6 +72,6 @@ export const INITIAL: State = {
 };
 
 /** What a dock is kept under: the name that it was asked for by. */
-export function dockKey({ substrate, version, pinned }: DockView): string {
-  return pinned ? `${substrate.split("@")[0]}@${version}` : substrate;
+export function dockKey({ substrate, version, pinned }: Pick<DockView, "substrate" | "version" | "pinned">): string {
+  return pinned ? `${substrate}@${version}` : substrate;
 }

@@ -19,7 +19,7 @@ export function createStore(schedule: (tell: () => void) => void): Store {
   const listeners = new Set<() => void>();
   const tell = () => {
     scheduled = false;
-    for (const listener of [...listeners]) listener();
+    for (const listener of listeners) listener();
   };
   return {
     get state() {

@@ -1,7 +1,7 @@
 import type { DockView, Second } from "../../api/index.ts";
 
 /** How many seconds "now" is, in the figures at the top. */
-export const SUMMARY_SECONDS = 60;
+const SUMMARY_SECONDS = 60;
 
 export interface Summary {
   readonly claims: number;

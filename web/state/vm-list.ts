@@ -3,8 +3,7 @@ import type { VmView } from "../../api/index.ts";
 /** Rows that are drawn. More make a page slow, and nobody reads them. */
 export const MAX_ROWS = 200;
 
-export const SORT_KEYS = ["hostname", "state", "substrate", "age", "expires", "took"] as const;
-export type SortKey = (typeof SORT_KEYS)[number];
+export type SortKey = "hostname" | "state" | "substrate" | "age" | "expires" | "took";
 export interface Sort {
   readonly by: SortKey;
   readonly descending: boolean;

@@ -1,7 +1,6 @@
 import type {
   ActivateBody,
   DaemonView,
-  DockView,
   OperationView,
   Outcomes,
   Second,
@@ -45,10 +44,6 @@ export class Client {
 
   async seconds(signal?: AbortSignal): Promise<readonly Second[]> {
     return (await this.#read<{ seconds: Second[] }>("/stats", signal)).seconds;
-  }
-
-  docks(signal?: AbortSignal): Promise<readonly DockView[]> {
-    return this.#read("/docks", signal);
   }
 
   substrates(signal?: AbortSignal): Promise<readonly SubstrateView[]> {

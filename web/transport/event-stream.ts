@@ -3,7 +3,7 @@ import { ApiError } from "./api-error.ts";
 import { backoffMs } from "./backoff.ts";
 
 /** A tick comes every second; a connection that says nothing for so long is dead, whatever TCP believes. */
-export const SILENCE_MS = 10_000;
+const SILENCE_MS = 10_000;
 /** Longest text without the end of a message. A snapshot of a thousand VMs has about 1 MB. */
 const MAX_MESSAGE_CHARS = 32 * 1024 * 1024;
 

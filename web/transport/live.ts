@@ -30,7 +30,6 @@ export function openLive({ base, token, client, store, onRefused, now }: LiveOpt
       );
     }
   };
-  const docks = async (): Promise<Action> => ({ type: "docks", docks: await client.docks(closed.signal) });
   const substrates = async (): Promise<Action> => ({
     type: "substrates",
     substrates: await client.substrates(closed.signal),
@@ -64,8 +63,6 @@ export function openLive({ base, token, client, store, onRefused, now }: LiveOpt
       else if (event === "tick") store.dispatch({ type: "tick", tick: body as Tick, now: now() });
       else {
         store.dispatch({ type: "event", event: { ...(body as object), id: id ?? "" } as DaemonEvent });
-        // A dock of a name and one of its version may be meant, which the event does not tell.
-        if (event === "undocked") fetchInto(docks);
       }
     },
   });

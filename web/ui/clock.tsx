@@ -4,9 +4,9 @@ import { formatInstant, spanParts } from "../format/units.ts";
 
 /** One timer for all ages of the page. `now` is the daemon's clock, as far as it is known. */
 export interface Clock {
-  now(): number;
+  readonly now: () => number;
   /** @returns ends it */
-  subscribe(listener: () => void): () => void;
+  readonly subscribe: (listener: () => void) => () => void;
 }
 
 export function createClock(now: () => number): Clock {

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 
-export const THEMES = ["system", "light", "dark"] as const;
+const THEMES = ["system", "light", "dark"] as const;
 export type Theme = (typeof THEMES)[number];
 
 const KEY = "vm-substrate-theme";
@@ -11,8 +11,8 @@ function keptTheme(): Theme {
 }
 
 export function applyTheme(theme: Theme = keptTheme()): void {
-  if (theme === "system") delete document.documentElement.dataset["theme"];
-  else document.documentElement.dataset["theme"] = theme;
+  if (theme === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
 }
 
 /** The reader's choice, and what sets the next one. */
@@ -29,7 +29,7 @@ export function useTheme(): readonly [Theme, () => void] {
 
 /** Changes when colours do: what is drawn on a canvas must then be drawn again. */
 export function useColourScheme(): string {
-  const read = () => document.documentElement.dataset["theme"] ?? (DARK.matches ? "dark" : "light");
+  const read = () => document.documentElement.dataset.theme ?? (DARK.matches ? "dark" : "light");
   const [scheme, setScheme] = useState(read);
   useEffect(() => {
     const look = () => setScheme(read());

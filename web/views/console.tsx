@@ -26,7 +26,7 @@ export function Console({ id }: { readonly id: string }) {
   return (
     <>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, also by the keyboard */}
-      <pre ref={ref} class="console" tabIndex={0} aria-label="Console" onScroll={onScroll}>
+      <pre ref={ref} class="console" role="log" tabIndex={0} aria-label="Console" onScroll={onScroll}>
         {text === undefined ? "" : text === "" ? "Nothing was written to the console." : text}
       </pre>
       {error !== undefined && <ProblemText error={error} />}

@@ -40,6 +40,6 @@ function Operation({ operation: { kind, state, createdAt, progress, error } }: {
 
 function progressText(state: OperationView["state"], progress: OperationView["progress"]): string {
   if (state !== "running" || progress === null) return state;
-  const said = [progress["step"], progress["message"]].filter((part) => typeof part === "string");
+  const said = [progress.step, progress.message].filter((part) => typeof part === "string");
   return said.length === 0 ? state : said.join(": ");
 }

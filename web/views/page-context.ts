@@ -21,10 +21,10 @@ export interface PageShared {
   readonly client: Client;
   /** With a token that only reads there is nothing that changes something. */
   readonly mayWrite: boolean;
-  show(overlay: Overlay | undefined): void;
+  readonly show: (overlay: Overlay | undefined) => void;
   /** Opens the panel of a VM, or closes it. */
-  choose(id: string | undefined): void;
-  notify(notice: Notice): void;
+  readonly choose: (id: string | undefined) => void;
+  readonly notify: (notice: Notice) => void;
 }
 
 export const PageContext = createContext<PageShared | undefined>(undefined);

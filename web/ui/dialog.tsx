@@ -12,6 +12,13 @@ interface DialogProps {
 export function Dialog({ title, onClose, children }: DialogProps) {
   const ref = useRef<HTMLDialogElement>(null);
   const titleId = useId();
+  // The browser tells of the end of a dialog a moment later, when the next one may be open already: it is told once, and not late.
+  const isOver = useRef(false);
+  const close = () => {
+    if (isOver.current) return;
+    isOver.current = true;
+    onClose();
+  };
   useEffect(() => {
     const dialog = ref.current;
     const before = document.activeElement;
@@ -19,15 +26,16 @@ export function Dialog({ title, onClose, children }: DialogProps) {
     // The browser would choose the cross.
     dialog?.querySelector<HTMLElement>(".form :is(select, input, button)")?.focus();
     return () => {
+      isOver.current = true;
       dialog?.close();
       if (before instanceof HTMLElement) before.focus();
     };
   }, []);
   return (
-    <dialog ref={ref} class="dialog" aria-labelledby={titleId} onCancel={onClose} onClose={onClose}>
+    <dialog ref={ref} class="dialog" aria-labelledby={titleId} onCancel={close} onClose={close}>
       <header class="dialog-head">
         <h2 id={titleId}>{title}</h2>
-        <button type="button" class="icon-button" aria-label="Close" onClick={onClose}>
+        <button type="button" class="icon-button" aria-label="Close" onClick={close}>
           <Icon name="close" />
         </button>
       </header>

@@ -25,9 +25,10 @@ export const sessionStartSchema = z.strictObject({
 });
 export type SessionStart = z.input<typeof sessionStartSchema>;
 
-/** What a client says after the start: its input ended, its window changed, a signal, credit for output that it has read. */
+/** What a client says after the start: its input ended, the program is to be ended, its window changed, a signal, credit for output that it has read. */
 export const sessionOrderSchema = z.union([
   z.strictObject({ end: z.literal(true) }),
+  z.strictObject({ close: z.literal(true) }),
   z.strictObject({ resize: sizeSchema }),
   z.strictObject({ signal: z.int().min(1).max(64) }),
   z.strictObject({ credit: z.strictObject({ stdout: credit.optional(), stderr: credit.optional() }) }),

@@ -111,9 +111,10 @@ export class RemoteSession implements SessionHandle {
     this.#order({ signal: number });
   }
 
-  /** Ends the program: the daemon does when this connection ends. */
+  /** Ends the program; the daemon does so as well when this connection ends. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#socket.close();
+    for (const output of Object.values(this.#outputs)) output.resume(); // what nobody read any more is in the way of the end
+    this.#order({ close: true });
     const timer = setTimeout(() => this.#socket.terminate(), END_TIMEOUT_MS);
     await this.#closed.promise;
     clearTimeout(timer);

@@ -122,6 +122,7 @@ class Bridge {
   #obey(text: string): void {
     const order = validate(sessionOrderSchema, parsed(text), "session");
     if ("end" in order) this.#stdin.push(null);
+    else if ("close" in order) void this.#session?.[Symbol.asyncDispose]().catch(() => {});
     else if ("resize" in order) this.#session?.resize(order.resize);
     else if ("signal" in order) this.#session?.kill(order.signal);
     else {

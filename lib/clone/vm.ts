@@ -1,11 +1,4 @@
-import {
-  type EventSource,
-  Events,
-  isVmSubstrateError,
-  type VmSubstrateError,
-  validate,
-  withDeadline,
-} from "../core/index.ts";
+import { type EventSource, Events, isVmSubstrateError, type VmSubstrateError, validate } from "../core/index.ts";
 import { type ExitCause, type ProcessMemory, type ProcessName, processMemory } from "../host/index.ts";
 import type { GuestAgent } from "../qmp/index.ts";
 import type { Clone } from "./clone.ts";
@@ -312,12 +305,7 @@ export class Vm implements AsyncDisposable {
     if (this.#isGone) return;
     const asked = this.#state;
     try {
-      const { instance, guest } = this.#clone;
-      const beating = withDeadline({ what: "heartbeat", timeoutMs, timeoutCode: "VM_UNRESPONSIVE" }, async (signal) => {
-        await instance.qmp.execute("query-status", {}, { signal });
-        if (this.#state === "running") await (await guest.agent()).execute("guest-ping", {}, { timeoutMs, signal });
-      });
-      await instance.process.guard("heartbeat", beating);
+      await this.#power.signOfLife(() => this.#state === "running", timeoutMs);
       if (!this.#responsive) this.#setResponsive();
     } catch (cause) {
       if (this.#isGone || isVmSubstrateError(cause, "QEMU_EXITED")) return;

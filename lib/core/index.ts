@@ -1,4 +1,4 @@
-export { throwIfAborted, withDeadline, withDeadlineAndUndo } from "./deadline.ts";
+export { abortedError, throwIfAborted, withDeadline, withDeadlineAndUndo } from "./deadline.ts";
 export {
   ERROR_CODES,
   type ErrorCode,

@@ -7,24 +7,29 @@ const PIECE_BYTES = 16_384;
 interface InputOptions {
   readonly send: (bytes: Uint8Array) => void;
   readonly sendEnd: () => void;
+  /** How much may be under way. Default 64 KiB. */
+  readonly windowBytes?: number;
 }
 
 /** What a program reads. It goes to the guest as the guest gives credit for it; the rest waits with whoever writes. */
 export class SessionInput extends Writable {
   readonly #options: InputOptions;
-  #credit = STDIN_WINDOW_BYTES;
+  readonly #windowBytes: number;
+  #credit: number;
   #waiting: { readonly chunk: Buffer; at: number; readonly done: () => void } | undefined;
 
   constructor(options: InputOptions) {
     super({ decodeStrings: true });
     this.#options = options;
+    this.#windowBytes = options.windowBytes ?? STDIN_WINDOW_BYTES;
+    this.#credit = this.#windowBytes;
     this.on("error", () => {});
   }
 
   /** @returns whether the guest can have taken so much */
   giveCredit(bytes: number): boolean {
     this.#credit += bytes;
-    if (this.#credit > STDIN_WINDOW_BYTES) return false;
+    if (this.#credit > this.#windowBytes) return false;
     this.#sendOn();
     return true;
   }

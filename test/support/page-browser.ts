@@ -2,7 +2,7 @@ import { type Browser, chromium, type Page } from "playwright-core";
 
 /** Debian's. */
 const CHROMIUM = "/usr/bin/chromium";
-export const WIDE = { width: 1280, height: 800 };
+const WIDE = { width: 1280, height: 800 };
 export const NARROW = { width: 390, height: 844 };
 
 /** A request that fails is an error in the browser's console, too; what the page makes of it is what tests look at. */

@@ -61,12 +61,11 @@ function follow(url: string, silenceMs?: number) {
     get lives() {
       return lives;
     },
-    messages(count: number) {
-      return new Promise<void>((resolve) => {
+    messages: (count: number) =>
+      new Promise<void>((resolve) => {
         if (heard.length >= count) resolve();
         else waiters.push({ count, resolve });
-      });
-    },
+      }),
   };
 }
 

@@ -64,7 +64,7 @@ describe("backoffMs", () => {
 
 describe("the client", () => {
   function clientOf(answer: (url: string, init: RequestInit) => Response | Promise<Response>): Client {
-    return new Client({ base: "", token: "secret", fetch: async (url, init) => answer(String(url), init ?? {}) });
+    return new Client({ base: "", token: "secret", fetch: async (input, init) => answer(input as string, init ?? {}) });
   }
 
   it("sends the token in a header and nowhere else, and the key of a submission", async () => {

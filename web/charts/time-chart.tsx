@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { UNKNOWN } from "../format/units.ts";
+import { formatTime, UNKNOWN } from "../format/units.ts";
 import type { Columns } from "../state/chart-columns.ts";
 import { useColourScheme } from "../ui/theme.ts";
 import { resolvedColour } from "./colours.ts";
@@ -87,7 +87,7 @@ function valueText(value: number | null | undefined, format: (value: number) => 
 }
 
 function clockOf(seconds: number | undefined): string {
-  return seconds === undefined ? "" : new Date(seconds * 1000).toLocaleTimeString("en-GB");
+  return seconds === undefined ? "" : formatTime(seconds * 1000);
 }
 
 function dataOf({ times, values }: Columns): uPlot.AlignedData {

@@ -1,6 +1,11 @@
 /** What is shown where a value is not known. */
 export const UNKNOWN = "–";
 
+// Made once: to make one takes longer than to draw a row.
+const NUMBER = new Intl.NumberFormat("en-US");
+const TIME = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const INSTANT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+
 const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
 /** Three digits that count, and the unit: `96.0 MiB`, `1.25 GiB`. */
@@ -63,7 +68,7 @@ export function formatCount(count: number, one: string, many = `${one}s`): strin
 }
 
 export function formatNumber(value: number): string {
-  return value.toLocaleString("en-US");
+  return NUMBER.format(value);
 }
 
 /** A share of a whole, `0` to `100`, for bars. */
@@ -73,10 +78,10 @@ export function percentOf(part: number, whole: number): number {
 
 /** The time of day on the reader's clock: `14:03:22`. */
 export function formatTime(instant: string | number): string {
-  return new Date(instant).toLocaleTimeString("en-GB");
+  return TIME.format(new Date(instant));
 }
 
 /** Day and time, for a tooltip or where the day matters. */
 export function formatInstant(instant: string | number): string {
-  return new Date(instant).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+  return INSTANT.format(new Date(instant));
 }

@@ -9,6 +9,7 @@ import {
   MAX_LOG,
   type State,
 } from "./state.ts";
+import { comparePlain } from "./vm-list.ts";
 
 /** Clocks that differ by less are taken to be one; a tick's second is whole, and took its time to come. */
 const SMALLEST_SKEW_MS = 3000;
@@ -113,7 +114,7 @@ function withVm(state: State, vm: VmView, ends = hasEnded(vm)): State {
 /** The latest activations first, each VM once. */
 function latest(vms: readonly VmView[]): readonly VmView[] {
   const byId = new Map(vms.map((vm) => [vm.id, vm]));
-  return [...byId.values()].toSorted((a, b) => b.createdAt.localeCompare(a.createdAt)).slice(0, MAX_ACTIVATIONS);
+  return [...byId.values()].toSorted((a, b) => comparePlain(b.createdAt, a.createdAt)).slice(0, MAX_ACTIVATIONS);
 }
 
 function without(state: State, { name, version }: { readonly name: string; readonly version: number }) {

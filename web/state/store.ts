@@ -11,7 +11,7 @@ export interface Store {
 
 /**
  * @param schedule when listeners are told. Hundreds of events may come at once, and drawing once for all of them is enough:
- *   the page gives `requestAnimationFrame`.
+ *   the page gives a short timer.
  */
 export function createStore(schedule: (tell: () => void) => void): Store {
   let state = INITIAL;

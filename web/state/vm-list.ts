@@ -28,7 +28,7 @@ export function listVms(vms: Iterable<VmView>, filter: string, sort: Sort): VmLi
   const matching = words.length === 0 ? all : all.filter((vm) => words.every((word) => haystack(vm).includes(word)));
   const compare = COMPARE[sort.by];
   const direction = sort.descending ? -1 : 1;
-  const rows = matching.toSorted((a, b) => direction * compare(a, b) || a.id.localeCompare(b.id)).slice(0, MAX_ROWS);
+  const rows = matching.toSorted((a, b) => direction * compare(a, b) || comparePlain(a.id, b.id)).slice(0, MAX_ROWS);
   return { rows, matching: matching.length, all: all.length };
 }
 
@@ -56,13 +56,19 @@ function haystack(vm: VmView): string {
 
 // So that node-9 comes before node-10.
 const { compare: compareNatural } = new Intl.Collator("en", { numeric: true });
+
+/** Of times and ids, where no language counts: many times as fast. */
+export function comparePlain(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}
+
 const NEVER = "9999";
 
 const COMPARE: Readonly<Record<SortKey, (a: VmView, b: VmView) => number>> = {
   hostname: (a, b) => compareNatural(a.hostname, b.hostname),
-  state: (a, b) => a.state.localeCompare(b.state),
+  state: (a, b) => comparePlain(a.state, b.state),
   substrate: (a, b) => compareNatural(substrateName(a.substrate), substrateName(b.substrate)),
-  age: (a, b) => b.createdAt.localeCompare(a.createdAt),
-  expires: (a, b) => (a.expiresAt ?? NEVER).localeCompare(b.expiresAt ?? NEVER),
+  age: (a, b) => comparePlain(b.createdAt, a.createdAt),
+  expires: (a, b) => comparePlain(a.expiresAt ?? NEVER, b.expiresAt ?? NEVER),
   took: (a, b) => a.timings.totalMs - b.timings.totalMs,
 };

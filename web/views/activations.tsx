@@ -22,7 +22,7 @@ export function Activations() {
     </button>
   );
   return (
-    <Card title="Latest activations" aside={scale}>
+    <Card title="Latest activations" class="activations-card" aside={scale}>
       {!heard && <Skeleton lines={6} />}
       {heard && activations.length === 0 && (
         <p class="empty">Nothing was activated yet. Each VM will show here where its time went.</p>

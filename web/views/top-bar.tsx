@@ -61,8 +61,14 @@ export function TopBar({ daemon, theme, onTheme, onLeave }: TopBarProps) {
         >
           <Icon name="leave" />
         </button>
-        {mayWrite && (
-          <button type="button" class="primary" aria-label="Activate VMs" onClick={() => show({ kind: "activate" })}>
+        {(mayWrite || daemon === undefined) && (
+          // Its place is kept until it is known whether it may be there.
+          <button
+            type="button"
+            class={daemon === undefined ? "primary hidden" : "primary"}
+            aria-label="Activate VMs"
+            onClick={() => show({ kind: "activate" })}
+          >
             <Icon name="activate" />
             <span class="wide-only">Activate</span>
           </button>

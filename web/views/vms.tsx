@@ -22,9 +22,9 @@ const COLUMNS: readonly Column[] = [
   { title: "State", sort: "state", class: "column-state" },
   { title: "Hostname", sort: "hostname", class: "column-name" },
   { title: "Addresses", class: "column-address wide" },
-  { title: "Substrate", sort: "substrate", class: "wide" },
-  { title: "Origin", class: "wide" },
-  { title: "Took", sort: "took", class: "number wide" },
+  { title: "Substrate", sort: "substrate", class: "column-substrate wide" },
+  { title: "Origin", class: "column-origin wide" },
+  { title: "Took", sort: "took", class: "number column-took wide" },
   { title: "Labels", class: "column-labels wide" },
   { title: "Age", sort: "age", class: "number column-time" },
   { title: "Expires in", sort: "expires", class: "number column-time" },
@@ -168,11 +168,11 @@ function Row({ vm, isChosen }: { readonly vm: VmView; readonly isChosen: boolean
           {vm.address}
           {vm.address6 !== null && <span class="faint">{vm.address6}</span>}
         </td>
-        <td class="wide">{substrateName(vm.substrate)}</td>
-        <td class="wide">
+        <td class="column-substrate wide">{substrateName(vm.substrate)}</td>
+        <td class="column-origin wide">
           <span class={`badge origin-${vm.origin}`}>{vm.origin}</span>
         </td>
-        <td class="number wide">{formatMs(vm.timings.totalMs)}</td>
+        <td class="number column-took wide">{formatMs(vm.timings.totalMs)}</td>
         <td class="column-labels wide">
           <Labels vm={vm} />
         </td>

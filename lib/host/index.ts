@@ -1,5 +1,5 @@
 export { cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
-export { type Compilation, compiledOnce } from "./compiled-once.ts";
+export { compiledOnce } from "./compiled-once.ts";
 export { DISK_FORMATS, type DiskFormat, DiskImage, MAX_IMAGE_MIB } from "./disk-image.ts";
 export { type DoctorCheck, type DoctorOptions, doctor } from "./doctor.ts";
 export { uefiFirmware } from "./firmware.ts";

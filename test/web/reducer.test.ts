@@ -124,9 +124,20 @@ describe("events of docks and substrates", () => {
   });
 
   it("follow an operation to its end, and not back", () => {
-    const done = stateAfter(event("operation", { operation: fakeOperation({ state: "succeeded" }) }));
+    const endedAt = "2026-01-15T12:01:00.000Z";
+    const done = stateAfter(event("operation", { operation: fakeOperation({ state: "succeeded", endedAt }) }));
     const late = reduce(done, { type: "operations", operations: [fakeOperation()] });
     expect(late.operations.get("op1")?.state).toBe("succeeded");
+  });
+
+  it("forget operations that were over in no time, unless they failed", () => {
+    const endedAt = "2026-01-15T12:00:00.050Z";
+    const state = stateAfter(
+      event("operation", { operation: fakeOperation() }),
+      event("operation", { operation: fakeOperation({ state: "succeeded", endedAt }) }),
+      event("operation", { operation: fakeOperation({ id: "op2", state: "failed", endedAt }) }),
+    );
+    expect([...state.operations.keys()]).toEqual(["op2"]);
   });
 
   it("of a type that the page does not know are in the log, and change nothing", () => {

@@ -22,6 +22,7 @@ describe("formatBytes", () => {
 describe("formatMs", () => {
   it.each([
     [0, "0 ms"],
+    [0.001, "< 0.01 ms"],
     [0.4, "0.40 ms"],
     [9.994, "9.99 ms"],
     [9.996, "10.0 ms"],

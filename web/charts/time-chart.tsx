@@ -17,6 +17,7 @@ export interface Series {
 interface TimeChartProps {
   /** What is drawn, in words, for those who do not see it. */
   readonly description: string;
+  /** The last is drawn above the others. */
   readonly series: readonly Series[];
   readonly columns: Columns;
   readonly format: (value: number) => string;
@@ -142,10 +143,12 @@ function options(
 function seriesOf({ label, colour, kind }: Series): uPlot.Series {
   const stroke = resolvedColour(colour);
   if (kind === "line") {
-    return { label, stroke, width: 1.5, points: { show: true, size: 4, fill: stroke, stroke, filter: lonely } };
+    return { label, stroke, width: 1.5, points: { show: true, size: 4, width: 0, fill: stroke, filter: lonely } };
   }
   const paths = kind === "bars" ? uPlot.paths.bars?.({ size: [0.9, 12, 2] }) : uPlot.paths.stepped?.({ align: 1 });
-  return { label, fill: stroke, width: 0, points: { show: false }, ...(paths === undefined ? {} : { paths }) };
+  // Whole pixels would swallow seconds that are narrower than one.
+  const pxAlign = kind === "bars" ? 1 : 0;
+  return { label, fill: stroke, width: 0, pxAlign, points: { show: false }, ...(paths === undefined ? {} : { paths }) };
 }
 
 /** Which values have no neighbour, and so would be drawn as no line at all. */

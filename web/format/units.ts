@@ -24,7 +24,7 @@ export function formatMiB(mebibytes: number): string {
 
 /** How long something took: `0.40 ms`, `12.3 ms`, `1.24 s`, `2 min 5 s`. */
 export function formatMs(ms: number): string {
-  if (ms < 0.005) return "0 ms";
+  if (ms < 0.005) return ms <= 0 ? "0 ms" : "< 0.01 ms";
   if (ms < 999.5) return `${threeDigits(ms)} ms`;
   if (ms < 59_950) return `${threeDigits(ms / 1000)} s`;
   return formatSpan(ms);

@@ -1,4 +1,5 @@
 import type { DaemonEvent, OperationView, Second, VmView } from "../../api/index.ts";
+import { isLong } from "./operations.ts";
 import {
   type Action,
   CHART_SECONDS,
@@ -143,7 +144,10 @@ function withOperation(
 ): ReadonlyMap<string, OperationView> {
   const before = operations.get(operation.id);
   if (before !== undefined && before.state !== "running" && operation.state === "running") return operations;
-  const all = [...new Map(operations).set(operation.id, operation).values()];
+  // Every claim is an operation, and over in no time: what came of it is told by other events.
+  const all = [...new Map(operations).set(operation.id, operation).values()].filter(
+    (one) => one.state === "running" || one.state === "failed" || isLong(one, Date.parse(one.endedAt ?? one.createdAt)),
+  );
   const ended = all.filter(({ state }) => state !== "running");
   const gone = new Set(ended.slice(0, -MAX_ENDED_OPERATIONS).map(({ id }) => id));
   return new Map(all.filter(({ id }) => !gone.has(id)).map((one) => [one.id, one]));

@@ -7,11 +7,13 @@ import { usePage, useSelect } from "./page-context.ts";
 
 /** Lines that are drawn; the log has more of each type. */
 const MAX_LINES = 100;
+/** Every claim is an operation as well. */
+const HIDDEN_AT_FIRST: ReadonlySet<string> = new Set(["operation"]);
 
 /** What happened since the page was opened, the latest first. */
 export function Events() {
   const log = useSelect((state) => state.log);
-  const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
+  const [hidden, setHidden] = useState(HIDDEN_AT_FIRST);
   const counts = useMemo(() => countTypes(log), [log]);
   const lines = log.filter(({ type }) => !hidden.has(type)).slice(0, MAX_LINES);
   const toggle = (type: string) => {

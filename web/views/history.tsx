@@ -10,9 +10,9 @@ const CLAIMS: readonly Series[] = [
   { label: "failures", colour: "--chart-failures", kind: "bars" },
 ];
 const LATENCY: readonly Series[] = [
-  { label: "p50", colour: "--chart-p50", kind: "line" },
-  { label: "p95", colour: "--chart-p95", kind: "line" },
   { label: "p99", colour: "--chart-p99", kind: "line" },
+  { label: "p95", colour: "--chart-p95", kind: "line" },
+  { label: "p50", colour: "--chart-p50", kind: "line" },
 ];
 
 /** The last ten minutes. */
@@ -24,7 +24,7 @@ export function History() {
     [seconds],
   );
   const latency = useMemo(
-    () => chartColumns(seconds, now, [(second) => second.p50Ms, (second) => second.p95Ms, (second) => second.p99Ms]),
+    () => chartColumns(seconds, now, [(second) => second.p99Ms, (second) => second.p95Ms, (second) => second.p50Ms]),
     [seconds],
   );
   const made = seconds.reduce((sum, second) => sum + second.claims, 0);

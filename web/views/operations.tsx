@@ -1,7 +1,8 @@
 import type { OperationView } from "../../api/index.ts";
+import { isLong } from "../state/operations.ts";
 import { comparePlain } from "../state/vm-list.ts";
 import { Card } from "../ui/card.tsx";
-import { Age } from "../ui/clock.tsx";
+import { Age, useNow } from "../ui/clock.tsx";
 import { useSelect } from "./page-context.ts";
 
 const SHOWN = 6;
@@ -9,7 +10,9 @@ const SHOWN = 6;
 /** Work that takes longer than a request: builds above all. */
 export function Operations() {
   const operations = useSelect((state) => state.operations);
-  const latest = [...operations.values()].toSorted((a, b) => comparePlain(b.createdAt, a.createdAt)).slice(0, SHOWN);
+  const now = useNow();
+  const listed = [...operations.values()].filter((one) => one.state !== "running" || isLong(one, now));
+  const latest = listed.toSorted((a, b) => comparePlain(b.createdAt, a.createdAt)).slice(0, SHOWN);
   return (
     <Card title="Operations" aside={<span class="faint">work that takes long</span>}>
       {latest.length === 0 && <p class="empty">Nothing is under way.</p>}

@@ -97,15 +97,15 @@ export function Page({ store, client, daemon, onLeave }: PageProps) {
           <History />
         </div>
         <div class="halves">
-          <Docks />
+          <div class="stack">
+            <Docks />
+            <Operations />
+          </div>
           <Activations />
         </div>
         <Vms chosen={chosen} filterRef={filter} />
         <div class="halves">
-          <div class="stack">
-            <Substrates />
-            <Operations />
-          </div>
+          <Substrates />
           <Events />
         </div>
       </main>

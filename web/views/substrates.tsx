@@ -34,7 +34,6 @@ function Substrate({ substrate }: { readonly substrate: SubstrateView }) {
   const { mayWrite, show } = usePage();
   const { name, version, recipe, accelerator, qemu, memory, generalized, createdAt } = substrate;
   const { assignedBytes, usedBytes, residentBytes } = memory;
-  const files = generalized.reduce((sum, trace) => sum + trace.files, 0);
   const reference = `${name}@${version}`;
   return (
     <li class="substrate">
@@ -76,29 +75,38 @@ function Substrate({ substrate }: { readonly substrate: SubstrateView }) {
         </dt>
         <dd title={`${formatNumber(residentBytes)} bytes`}>{formatBytes(residentBytes)}</dd>
         <dt>made by</dt>
-        <dd>
-          QEMU {qemu}, {accelerator}
+        <dd title={qemu}>
+          QEMU {qemu.split(" ")[0]}, {accelerator}
         </dd>
       </dl>
-      <details>
-        <summary>
-          Generalized: {formatCount(generalized.length, "trace")}, {formatCount(files, "file")}
-        </summary>
-        <ul class="traces">
-          {generalized.map(({ trace, why, files: number, paths }) => (
-            <li key={trace}>
-              <b>{trace}</b> <span class="faint">{formatCount(number, "file")}</span>
-              <p>{why}</p>
-              {paths.length > 0 && (
-                <code title={paths.join("\n")}>
-                  {paths.slice(0, 3).join("  ")}
-                  {paths.length > 3 ? "  …" : ""}
-                </code>
-              )}
-            </li>
-          ))}
-        </ul>
-      </details>
+      <Generalized traces={generalized} />
     </li>
+  );
+}
+
+/** What was taken out of the guest, and why. */
+function Generalized({ traces }: { readonly traces: SubstrateView["generalized"] }) {
+  if (traces.length === 0) return <p class="faint">Generalized: there was nothing to take out.</p>;
+  const files = traces.reduce((sum, trace) => sum + trace.files, 0);
+  return (
+    <details>
+      <summary>
+        Generalized: {formatCount(traces.length, "trace")}, {formatCount(files, "file")}
+      </summary>
+      <ul class="traces">
+        {traces.map(({ trace, why, files: number, paths }) => (
+          <li key={trace}>
+            <b>{trace}</b> <span class="faint">{formatCount(number, "file")}</span>
+            <p>{why}</p>
+            {paths.length > 0 && (
+              <code title={paths.join("\n")}>
+                {paths.slice(0, 3).join("  ")}
+                {paths.length > 3 ? "  …" : ""}
+              </code>
+            )}
+          </li>
+        ))}
+      </ul>
+    </details>
   );
 }

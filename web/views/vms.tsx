@@ -135,8 +135,8 @@ function Heading({ column: { title, sort: by, class: extra }, sort, onSort }: He
     <th scope="col" class={extra} aria-sort={isSorted ? order : "none"}>
       <button type="button" class="sort" onClick={() => onSort({ by, descending: isSorted && !sort.descending })}>
         {title}
-        <span aria-hidden="true">
-          <span class="sort-mark">{isSorted ? (sort.descending ? "↓" : "↑") : ""}</span>
+        <span class="sort-mark" aria-hidden="true">
+          {isSorted ? (sort.descending ? "↓" : "↑") : ""}
         </span>
       </button>
     </th>

@@ -8,9 +8,9 @@ export interface PoolTarget extends AsyncDisposable {
   readonly pool: PoolHandle;
   readonly substrate: string;
   /** Ends a VM's process as nobody asked for. */
-  kill(vm: VmHandle): void;
+  readonly kill: (vm: VmHandle) => void;
   /** Fails when anything is left of VMs that have ended. */
-  expectNothingLeft(): Promise<void>;
+  readonly expectNothingLeft: () => Promise<void>;
 }
 
 /** What every pool does, of this process or of a daemon. */
@@ -65,9 +65,9 @@ export function itBehavesAsPool(name: string, open: () => Promise<PoolTarget>): 
     it("makes nothing twice for one idempotency key", async () => {
       const { pool, activate } = await start();
       const spec = { idempotencyKey: "match-17" };
-      const [[once], [again]] = await Promise.all([activate(1, spec), activate(1, spec)]);
+      const [[made], [again]] = await Promise.all([activate(1, spec), activate(1, spec)]);
       const [later] = await activate(1, spec);
-      expect([again?.id, later?.id]).toEqual([once?.id, once?.id]);
+      expect([again?.id, later?.id]).toEqual([made?.id, made?.id]);
       expect(pool.vms).toHaveLength(1);
       await expect(activate(2, spec)).rejects.toMatchObject({ code: "IDEMPOTENCY_KEY_USED" });
     });

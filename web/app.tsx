@@ -75,14 +75,9 @@ function Session({ token, onLeave }: SessionProps) {
         if (error instanceof ApiError && error.status === 401) onLeave(error);
       });
     };
-    const live = openLive({ base: BASE, token, client, store, onRefused: onLeave, now: Date.now });
-    // Each connection may be to another daemon than the one before, of another version.
-    let phase = store.state.stream.phase;
+    const live = openLive({ base: BASE, token, client, store, onLive: ask, onRefused: onLeave, now: Date.now });
     const unsubscribe = store.subscribe(() => {
-      const before = phase;
-      phase = store.state.stream.phase;
-      if (phase === "live" && before !== "live") ask();
-      document.documentElement.classList.toggle("stale", phase === "reconnecting");
+      document.documentElement.classList.toggle("stale", store.state.stream.phase === "reconnecting");
     });
     const hurry = () => {
       if (document.visibilityState === "visible") live.hurry();

@@ -85,6 +85,17 @@ async function openWebLab(): Promise<WebLab> {
 const CLAIM = { count: 1, spec: { substrate: "mini", hostname: "web-{index}", network: { subnet: "10.91.0.0/24" } } };
 
 describe("the page of a daemon with real VMs", () => {
+  test("is asked for again each time, and what it names is kept for ever", async () => {
+    await using lab = await openWebLab();
+    const page = await fetch(lab.url);
+    expect(page.headers.get("cache-control")).toBe("no-cache");
+    expect(page.headers.get("content-security-policy")).toMatch(/^default-src 'self';(?!.*unsafe)/);
+    const [, script = ""] = / src="(\/assets\/[^"]+)"/.exec(await page.text()) ?? [];
+    const asset = await fetch(new URL(script, lab.url));
+    expect(asset.status).toBe(200);
+    expect(asset.headers.get("cache-control")).toBe("public, max-age=31536000, immutable");
+  });
+
   test("shows a claim within a second, and of the VM what the guest wrote", async () => {
     await using lab = await openWebLab();
     await using opened = await lab.open("write");

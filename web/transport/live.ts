@@ -10,12 +10,14 @@ export interface LiveOptions {
   readonly token: string;
   readonly client: Client;
   readonly store: Store;
+  /** A connection is there: after an earlier one, perhaps to another daemon. */
+  readonly onLive: () => void;
   readonly onRefused: (error: ApiError) => void;
   readonly now: () => number;
 }
 
 /** Keeps a store up to date with a daemon, until it is closed. */
-export function openLive({ base, token, client, store, onRefused, now }: LiveOptions) {
+export function openLive({ base, token, client, store, onLive, onRefused, now }: LiveOptions) {
   const closed = new AbortController();
   let lostAt: number | undefined;
 
@@ -47,6 +49,7 @@ export function openLive({ base, token, client, store, onRefused, now }: LiveOpt
       lostAt = undefined;
       store.dispatch({ type: "stream", stream: { phase: "live" } });
       fetchInto(substrates, seconds, operations);
+      onLive();
     },
     onWaiting(waitMs, error) {
       lostAt ??= now();

@@ -1,5 +1,5 @@
 import { createContext } from "preact";
-import { useContext, useEffect, useState } from "preact/hooks";
+import { useContext, useEffect, useRef, useState } from "preact/hooks";
 import type { VmView } from "../../api/index.ts";
 import type { State } from "../state/state.ts";
 import type { Store } from "../state/store.ts";
@@ -40,13 +40,12 @@ export function useSelect<T>(select: (state: State) => T): T {
   const { store } = usePage();
   const [, drawAgain] = useState({});
   const selected = select(store.state);
+  // What is selected may follow from a property, as the id of the chosen VM: the last drawing counts.
+  const drawn = useRef({ select, selected });
+  drawn.current = { select, selected };
   useEffect(() => {
-    let drawn = selected;
     const look = () => {
-      const now = select(store.state);
-      if (Object.is(now, drawn)) return;
-      drawn = now;
-      drawAgain({});
+      if (!Object.is(drawn.current.select(store.state), drawn.current.selected)) drawAgain({});
     };
     // What changed between drawing and here.
     look();

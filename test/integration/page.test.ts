@@ -135,6 +135,18 @@ describe("what the page shows", { timeout: 30_000 }, () => {
     await panel.getByText(fakeVm(1).sshHostKey).waitFor();
   });
 
+  it("follows the VM that was chosen after another", async () => {
+    addVms(2);
+    await using open = await opened();
+    for (const name of ["web-1", "web-2"]) await open.page.locator("[data-vm]").getByText(name).click();
+    const panel = open.page.getByRole("complementary", { name: "VM web-2" });
+    await panel.getByText("running").waitFor();
+    daemon.emit("parked", { vm: fakeVm(2, { state: "parked" }) });
+    await panel.getByText("parked").waitFor(SOON);
+    daemon.emit("released", { vm: fakeVm(2, { state: "released" }) });
+    await panel.getByText("It has ended.").waitFor(SOON);
+  });
+
   it("takes text of guests for nothing but text", async () => {
     const evil = `<img src=x onerror="document.title='owned'">`;
     addVms(1, { hostname: evil, labels: { [evil]: evil } });

@@ -19,7 +19,7 @@ export function Connection() {
   );
 }
 
-/** A line above the data when it is old. */
+/** Says that the data is old, and how old. */
 export function StaleMark() {
   const stream = useSelect((state) => state.stream);
   if (stream.phase !== "reconnecting") return null;

@@ -46,8 +46,8 @@ export function TokenForm({ error, onToken }: TokenFormProps) {
           Open
         </button>
         <p class="faint">
-          The daemon has printed a link with its token when it started. It is kept in this tab only, until the tab is
-          closed.
+          One of the daemon's token file, <code>tokens</code> in its state directory. It is kept in this tab only, until
+          the tab is closed.
         </p>
       </form>
     </main>

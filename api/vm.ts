@@ -71,7 +71,9 @@ export const activateSpecSchema = z
 export type ActivateSpecBody = z.input<typeof activateSpecSchema>;
 
 /** Of a call, in its log lines and the event `failed`; the library says which are taken. */
-const callId = text.optional().describe("Names the call in the log and in the event `failed`. Default: the request's id.");
+const callId = text
+  .optional()
+  .describe("Names the call in the log and in the event `failed`. Default: the request's id.");
 
 export const activateBodySchema = z.strictObject({
   count: z.int().min(1).default(1),

@@ -68,7 +68,9 @@ export class RemotePool implements PoolHandle {
       };
       const lost = (why: string) => onLost(new VmSubstrateError("DAEMON_UNREACHABLE", `the daemon hung up: ${why}`));
       const listener = { message, lost };
-      signal?.addEventListener("abort", () => onLost(new VmSubstrateError("ABORTED", "connect: aborted")), { once: true });
+      signal?.addEventListener("abort", () => onLost(new VmSubstrateError("ABORTED", "connect: aborted")), {
+        once: true,
+      });
       pool.#stream = await EventStream.open(pool.#http, { snapshot: true, stats: true }, listener, signal);
       await ready;
       return pool;

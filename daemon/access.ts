@@ -39,7 +39,10 @@ export function guard(app: FastifyInstance, entrance: Entrance): void {
       throw forbidden(`the host "${host.slice(0, 100)}" is not this daemon's; add it to listen.hosts if it is`);
     }
     // By https: through a proxy that speaks TLS, and hands on the name by which it was asked.
-    if (origin !== undefined && !["http:", "https:"].some((scheme) => origin.toLowerCase() === `${scheme}//${host.toLowerCase()}`)) {
+    if (
+      origin !== undefined &&
+      !["http:", "https:"].some((scheme) => origin.toLowerCase() === `${scheme}//${host.toLowerCase()}`)
+    ) {
       throw forbidden("requests of other origins are refused");
     }
     request.scope = scopeOf(request, entrance.tokens);

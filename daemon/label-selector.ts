@@ -42,9 +42,7 @@ function requirement(text: string): Selector {
   if (set !== null) {
     const [, key = "", operator, list = ""] = set;
     const values: ReadonlySet<string | undefined> = new Set(list.split(",").map((value) => value.trim()));
-    return operator === "in"
-      ? (labels) => values.has(own(labels, key))
-      : (labels) => !values.has(own(labels, key));
+    return operator === "in" ? (labels) => values.has(own(labels, key)) : (labels) => !values.has(own(labels, key));
   }
   const equality = EQUALITY.exec(text);
   if (equality !== null) {

@@ -1,10 +1,6 @@
 import rateLimit from "@fastify/rate-limit";
 import { type FastifyBaseLogger, fastify, LogController } from "fastify";
-import {
-  hasZodFastifySchemaValidationErrors,
-  serializerCompiler,
-  validatorCompiler,
-} from "fastify-type-provider-zod";
+import { hasZodFastifySchemaValidationErrors, serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import { API_PREFIX } from "../api/index.ts";
 import { newId } from "../lib/core/index.ts";
 import { VmSubstrateError } from "../lib/index.ts";

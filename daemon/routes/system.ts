@@ -75,7 +75,9 @@ export function probeRoutes(app: App, { pool, metrics, closing }: Context): void
     async ({ scope }, reply) => {
       const broken = pool.docks.filter(({ breaker }) => breaker === "open").map(({ substrate }) => substrate);
       const ready = !closing.aborted && broken.length === 0;
-      return reply.code(ready ? 200 : 503).send({ ready, ...(broken.length === 0 || scope === undefined ? {} : { docks: broken }) });
+      return reply
+        .code(ready ? 200 : 503)
+        .send({ ready, ...(broken.length === 0 || scope === undefined ? {} : { docks: broken }) });
     },
   );
 

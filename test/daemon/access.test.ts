@@ -10,7 +10,9 @@ let read: string;
 let write: string;
 
 beforeAll(async () => {
-  fake = await openFakeDaemon({ listen: { tcp: "127.0.0.1:0", hosts: ["vm.example:7070"], requestsPerSecond: 100_000 } });
+  fake = await openFakeDaemon({
+    listen: { tcp: "127.0.0.1:0", hosts: ["vm.example:7070"], requestsPerSecond: 100_000 },
+  });
   port = Number(new URL(fake.daemon.url ?? "").port);
   ({ socket } = fake.daemon.place);
   const tokens = await readTokens(fake.daemon.place.tokens);
@@ -37,9 +39,12 @@ describe("over TCP", () => {
     expect((await ask(port, { path })).status).toBe(200);
   });
 
-  it.each(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])("%s without a token does nothing", async (method) => {
-    expect((await ask(port, { method, path: "/v1/vms" })).status).toBe(401);
-  });
+  it.each(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])(
+    "%s without a token does nothing",
+    async (method) => {
+      expect((await ask(port, { method, path: "/v1/vms" })).status).toBe(401);
+    },
+  );
 
   it("a read token reads and a write token writes", async () => {
     expect((await ask(port, { path: "/v1/vms", headers: { authorization: read } })).status).toBe(200);
@@ -60,7 +65,10 @@ describe("over TCP", () => {
       expectProblem(await ask(port, request), 403, "FORBIDDEN");
     }
     const upgrade = { connection: "upgrade", upgrade: "websocket", "sec-websocket-version": "13" };
-    const session = { path: "/v1/vms/fake/session", headers: { ...upgrade, "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==" } };
+    const session = {
+      path: "/v1/vms/fake/session",
+      headers: { ...upgrade, "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==" },
+    };
     const refused = await ask(port, { ...session, headers: { ...session.headers, authorization: read } });
     expectProblem(refused, 403, "FORBIDDEN");
     expectProblem(await ask(port, session), 401, "UNAUTHENTICATED");
@@ -99,7 +107,13 @@ describe("over TCP", () => {
 
   it("takes only hosts that are its own, whoever asks: names that were bound to this address anew are not", async () => {
     const to = (host: string) => ask(port, { path: "/v1/vms", headers: { host, authorization: write } });
-    for (const host of [`127.0.0.1:${port}`, `localhost:${port}`, `LOCALHOST:${port}`, `[::1]:${port}`, "vm.example:7070"]) {
+    for (const host of [
+      `127.0.0.1:${port}`,
+      `localhost:${port}`,
+      `LOCALHOST:${port}`,
+      `[::1]:${port}`,
+      "vm.example:7070",
+    ]) {
       expect((await to(host)).status, host).toBe(200);
     }
     const foreign = [
@@ -122,8 +136,15 @@ describe("over TCP", () => {
   });
 
   it("refuses a request without a host, or with two", async () => {
-    for (const hosts of ["", `host: localhost:${port}\r\nhost: evil.example\r\n`, `host: evil.example\r\nhost: localhost:${port}\r\n`]) {
-      const text = await speak(port, `GET /v1/vms HTTP/1.1\r\n${hosts}connection: close\r\nauthorization: ${read}\r\n\r\n`);
+    for (const hosts of [
+      "",
+      `host: localhost:${port}\r\nhost: evil.example\r\n`,
+      `host: evil.example\r\nhost: localhost:${port}\r\n`,
+    ]) {
+      const text = await speak(
+        port,
+        `GET /v1/vms HTTP/1.1\r\n${hosts}connection: close\r\nauthorization: ${read}\r\n\r\n`,
+      );
       if (hosts.startsWith("host: localhost")) {
         // The first counts, as everywhere in Node; the second is thrown away.
         expect(text).toMatch(/^HTTP\/1\.1 (200|400)/);
@@ -232,7 +253,9 @@ describe("a token's guesses", () => {
     const at = Number(new URL(slow.daemon.url ?? "").port);
     for (const path of ["/v1/vms", "/v1/nowhere", "/healthz", "/openapi.json", "/"]) {
       const answers = await Promise.all(
-        Array.from({ length: 20 }, (_, i) => ask(at, { path, headers: { authorization: `Bearer ${"x".repeat(43)}${i}` } })),
+        Array.from({ length: 20 }, (_, i) =>
+          ask(at, { path, headers: { authorization: `Bearer ${"x".repeat(43)}${i}` } }),
+        ),
       );
       const limited = answers.filter(({ status }) => status === 429);
       expect(limited.length, path).toBeGreaterThan(5);

@@ -47,7 +47,9 @@ describe("a configuration", () => {
       heartbeatMs: 1000,
       listen: { tcp: "127.0.0.1:7070", hosts: ["VM.example:7070"], tokenFile: "/t", requestsPerSecond: 10 },
       log: { level: "debug", file: "/l" },
-      docks: { mini: { min: 2, max: 4, maxMiB: 100, primed: false, hostname: "a-{index}", network: { subnet: "10.0.0.0/24" } } },
+      docks: {
+        mini: { min: 2, max: 4, maxMiB: 100, primed: false, hostname: "a-{index}", network: { subnet: "10.0.0.0/24" } },
+      },
     };
     expect(Object.keys(all).toSorted()).toEqual(Object.keys(configSchema.shape).toSorted());
     const { listen, ...rest } = parseConfig(JSON.stringify(all), "config.yaml");

@@ -22,7 +22,17 @@ describe("the event log", () => {
     removed(log, 1);
     removed(other, 1);
     const [epoch = ""] = log.lastId.split(/-\d+$/);
-    for (const id of [other.lastId, `${epoch}-2`, `${epoch}--1`, `${epoch}-`, `${epoch}-1e0`, `${epoch}-0x1`, epoch, "", "-"]) {
+    for (const id of [
+      other.lastId,
+      `${epoch}-2`,
+      `${epoch}--1`,
+      `${epoch}-`,
+      `${epoch}-1e0`,
+      `${epoch}-0x1`,
+      epoch,
+      "",
+      "-",
+    ]) {
       expect(log.since(id), id).toBeUndefined();
     }
     for (const id of [`${epoch}-1.5`, `${epoch}-NaN`, `${epoch}- 1`, `${epoch}-1-1`, "__proto__-1", "\0"]) {

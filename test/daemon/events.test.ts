@@ -1,4 +1,4 @@
-import { type ClientRequest, type IncomingMessage, request as httpRequest, type ServerResponse } from "node:http";
+import { type ClientRequest, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
 import { createConnection } from "node:net";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { EventLog } from "../../daemon/event-log.ts";
@@ -79,7 +79,11 @@ describe("the event stream", () => {
     const numbers = stream.messages.map(({ id = "" }) => Number(id.split("-")[1]));
     expect(numbers).toEqual(numbers.toSorted((a, b) => a - b));
     expect(new Set(numbers).size).toBe(5);
-    expect(stream.messages[1]?.data).toMatchObject({ type: "parked", at: expect.any(String), data: { vm: { state: "parked" } } });
+    expect(stream.messages[1]?.data).toMatchObject({
+      type: "parked",
+      at: expect.any(String),
+      data: { vm: { state: "parked" } },
+    });
   });
 
   it("tells of operations from their beginning, without what they bring", async () => {
@@ -139,7 +143,9 @@ describe("the event stream", () => {
     await vm?.release();
     await expect.poll(() => stream.types).toEqual(["released"]);
     for (const types of ["typo", "released,", "toString", ""]) {
-      expect((await ask(socket, { path: `/v1/events?types=${types}` })).json, types).toMatchObject({ code: "INVALID_ARGUMENT" });
+      expect((await ask(socket, { path: `/v1/events?types=${types}` })).json, types).toMatchObject({
+        code: "INVALID_ARGUMENT",
+      });
     }
   });
 
@@ -167,7 +173,10 @@ describe("the event stream", () => {
   it("hangs up on a reader that does not read, and keeps no more for it than is allowed", async () => {
     await using undo = new AsyncDisposableStack();
     const events = new EventLog();
-    const server = await bareServer({}, { events, stats: { listen: () => () => {} }, closing: new AbortController().signal });
+    const server = await bareServer(
+      {},
+      { events, stats: { listen: () => () => {} }, closing: new AbortController().signal },
+    );
     undo.defer(() => server.close());
     await server.listen({ host: "127.0.0.1", port: 0 });
     const responses: ServerResponse[] = [];

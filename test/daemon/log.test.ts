@@ -4,7 +4,10 @@ import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { daemonLogger } from "../../daemon/log.ts";
 
-async function logged(write: (logger: ReturnType<typeof daemonLogger>) => void, level: "debug" | "info" | "silent" = "info") {
+async function logged(
+  write: (logger: ReturnType<typeof daemonLogger>) => void,
+  level: "debug" | "info" | "silent" = "info",
+) {
   const dir = await mkdtemp(join(tmpdir(), "log-"));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   const file = join(dir, "daemon.log");
@@ -13,7 +16,14 @@ async function logged(write: (logger: ReturnType<typeof daemonLogger>) => void, 
     write(daemonLogger({ level, file }, owner));
   }
   const text = await readFile(file, "utf8");
-  return { file, text, lines: text.split("\n").filter(Boolean).map((line) => JSON.parse(line)) };
+  return {
+    file,
+    text,
+    lines: text
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => JSON.parse(line)),
+  };
 }
 
 describe("the daemon's log", () => {
@@ -48,7 +58,9 @@ describe("the daemon's log", () => {
       log.info({ spec: held }, "within");
       log.info({ call: { spec: held } }, "deeper");
       log.info({ req: { headers: { authorization: secret } } }, "of a request");
-      log.child({ reqId: "x", env: secret }).error({ err: Object.assign(new Error("failed"), { env: secret }) }, "child");
+      log
+        .child({ reqId: "x", env: secret })
+        .error({ err: Object.assign(new Error("failed"), { env: secret }) }, "child");
     });
     expect(lines).toHaveLength(5);
     expect(text).not.toContain(secret);

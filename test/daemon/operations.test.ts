@@ -183,9 +183,7 @@ describe("all operations", () => {
     const slow = work("operation-1");
     operations.start(slow.given);
     const drained = operations.drain(1000);
-    expect(() => operations.start(work("operation-2").given)).toThrow(
-      expect.objectContaining({ code: "POOL_CLOSED" }),
-    );
+    expect(() => operations.start(work("operation-2").given)).toThrow(expect.objectContaining({ code: "POOL_CLOSED" }));
     slow.end("done");
     await drained;
   });

@@ -67,12 +67,12 @@ describe("a problem", () => {
   });
 
   it("says when another try may help", () => {
-    const after = (code: ErrorCode, details = {}) => retryAfter(problemOf(new VmSubstrateError(code, "", { details })));
-    expect(after("INSUFFICIENT_MEMORY")).toBeGreaterThan(0);
-    expect(after("RATE_LIMITED")).toBe(1);
-    expect(after("LEASE_EXHAUSTED", { nextFreeMs: 12_001 })).toBe(13);
-    expect(after("LEASE_EXHAUSTED", { nextFreeMs: 0 })).toBe(1);
-    expect(after("INVALID_ARGUMENT")).toBeUndefined();
+    const secondsFor = (code: ErrorCode, details = {}) => retryAfter(problemOf(new VmSubstrateError(code, "", { details })));
+    expect(secondsFor("INSUFFICIENT_MEMORY")).toBeGreaterThan(0);
+    expect(secondsFor("RATE_LIMITED")).toBe(1);
+    expect(secondsFor("LEASE_EXHAUSTED", { nextFreeMs: 12_001 })).toBe(13);
+    expect(secondsFor("LEASE_EXHAUSTED", { nextFreeMs: 0 })).toBe(1);
+    expect(secondsFor("INVALID_ARGUMENT")).toBeUndefined();
     expect(retryAfter({ type: "", title: "", status: 400, detail: "", code: "constructor" })).toBeUndefined();
   });
 });

@@ -77,7 +77,9 @@ describe("work that takes long", () => {
     await expect.poll(() => pool.vms[0]?.id).toBe(over.json.result.outcomes[0].vm.id);
     const listed = await send({ path: "/v1/operations?state=succeeded" });
     expect(listed.json.items.map(({ id }: { id: string }) => id)).toEqual(["my-operation"]);
-    expect((await post("/v1/vms", { spec: { substrate: "fake" } }, { "x-request-id": "my-operation" })).status).toBe(409);
+    expect((await post("/v1/vms", { spec: { substrate: "fake" } }, { "x-request-id": "my-operation" })).status).toBe(
+      409,
+    );
     expect((await send({ path: "/v1/operations/nothing" })).status).toBe(404);
     expect((await send({ method: "DELETE", path: "/v1/operations/nothing" })).status).toBe(404);
   });
@@ -88,7 +90,10 @@ describe("work that takes long", () => {
     const path = headers.location ?? "";
     await expect.poll(async () => (await send({ path: "/v1/memory" })).json.clones).toBeGreaterThanOrEqual(0);
     expect((await send({ method: "DELETE", path })).status).toBe(202);
-    expect((await send({ path: `${path}?wait=20` })).json).toMatchObject({ state: "cancelled", error: { code: "ABORTED" } });
+    expect((await send({ path: `${path}?wait=20` })).json).toMatchObject({
+      state: "cancelled",
+      error: { code: "ABORTED" },
+    });
     expect(pool.vms).toEqual([]);
     await nothingLeft();
   });
@@ -134,7 +139,10 @@ describe("work that takes long", () => {
       expect(one.status, `${path}: ${one.text}`).toBeOneOf([200, 201]);
       const plain = ({ text }: { text: string }) => text;
       expect(plain(two), path).toBe(plain(one));
-      expect((await post(path, other, headers)).json, path).toMatchObject({ status: 422, code: "IDEMPOTENCY_KEY_USED" });
+      expect((await post(path, other, headers)).json, path).toMatchObject({
+        status: 422,
+        code: "IDEMPOTENCY_KEY_USED",
+      });
     }
     expect((await send({ path: "/v1/vms" })).json.items).toHaveLength(3);
     for (const key of ["", " ", "a b", "x".repeat(201), "\xff"]) {
@@ -171,7 +179,12 @@ describe("a file of a VM", () => {
     const [vm] = await activate();
     const path = `/v1/vms/${vm?.id}/files?path=/tmp/file`;
     const put = (body: string | undefined, type?: string) =>
-      send({ method: "PUT", path, ...(body === undefined ? {} : { body }), headers: type === undefined ? {} : { "content-type": type } });
+      send({
+        method: "PUT",
+        path,
+        ...(body === undefined ? {} : { body }),
+        headers: type === undefined ? {} : { "content-type": type },
+      });
     expect((await put("kept", "application/octet-stream")).status).toBe(204);
     for (const [body, type] of [
       ['{"a":1}', "application/json"],

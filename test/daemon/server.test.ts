@@ -24,7 +24,11 @@ function expectProblem({ status, json, headers }: RawAnswer, expected: number, c
 
 describe("a request that cannot be read", () => {
   it.each([
-    ["too large", 413, { body: `{"argv":["${"x".repeat(2 * 1024 ** 2)}"]}`, type: "application/json", path: "/v1/prune" }],
+    [
+      "too large",
+      413,
+      { body: `{"argv":["${"x".repeat(2 * 1024 ** 2)}"]}`, type: "application/json", path: "/v1/prune" },
+    ],
     ["of another type", 415, { body: "<a/>", type: "application/xml" }],
     ["a form", 415, { body: "a=1", type: "application/x-www-form-urlencoded" }],
     ["plain text", 415, { body: "{}", type: "text/plain" }],
@@ -43,12 +47,20 @@ describe("a request that cannot be read", () => {
     ["of an unknown method", "FOO /v1 HTTP/1.1\r\nhost: a\r\n\r\n", 400],
     ["a head that is too large", `GET /v1 HTTP/1.1\r\nhost: a\r\nx: ${"y".repeat(20_000)}\r\n\r\n`, 431],
     ["two lengths", "POST /v1/gc HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx", 400],
-    ["length and chunks", "POST /v1/gc HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400],
+    [
+      "length and chunks",
+      "POST /v1/gc HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+      400,
+    ],
     ["a line folded", "GET /v1 HTTP/1.1\r\nhost: a\r\nx: a\r\n b\r\n\r\n", 400],
     ["a NUL in its head", "GET /v1 HTTP/1.1\r\nhost: a\r\nx: a\0b\r\n\r\n", 400],
     ["no host", "GET /v1 HTTP/1.1\r\nconnection: close\r\n\r\n", 400],
     ["bad percent signs", "GET /v1/vms/%zz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", 400],
-    ["a parameter that is too long", `GET /v1/vms/${"x".repeat(500)} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n`, 414],
+    [
+      "a parameter that is too long",
+      `GET /v1/vms/${"x".repeat(500)} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n`,
+      414,
+    ],
     ["an expectation", "POST /v1/gc HTTP/1.1\r\nhost: a\r\nexpect: magic\r\nconnection: close\r\n\r\n", 417],
   ])("is refused with a problem: %s", async (_name, bytes, status) => {
     const text = await speak(socket, bytes);

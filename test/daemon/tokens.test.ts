@@ -47,15 +47,19 @@ describe("a token file", () => {
     await expect(Tokens.load(file)).rejects.toMatchObject({ code: "UNSAFE_DIRECTORY" });
   });
 
-  it.each(["admin", "read", `read ${"x".repeat(42)}`, `read ${token("x")} more`, `READ ${token("x")}`, `read ${token("+")}`])(
-    "is refused with the line %j, which is named and not shown",
-    async (line) => {
-      await write(`# first\n${line}\n`);
-      const error = await Tokens.load(file).catch((thrown: unknown) => thrown);
-      expect(error).toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringContaining(":2:") });
-      expect(String(error)).not.toContain("xxx");
-    },
-  );
+  it.each([
+    "admin",
+    "read",
+    `read ${"x".repeat(42)}`,
+    `read ${token("x")} more`,
+    `READ ${token("x")}`,
+    `read ${token("+")}`,
+  ])("is refused with the line %j, which is named and not shown", async (line) => {
+    await write(`# first\n${line}\n`);
+    const error = await Tokens.load(file).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringContaining(":2:") });
+    expect(String(error)).not.toContain("xxx");
+  });
 
   it("that cannot be made is told by a code of ours", async () => {
     await expect(Tokens.load(join(dir, "missing", "tokens"))).rejects.toMatchObject({ code: "HOST_IO_FAILED" });
@@ -66,7 +70,15 @@ describe("a token", () => {
   it("is known as a whole only", async () => {
     await write(`read ${token("r")}\n`);
     const tokens = await Tokens.load(file);
-    for (const other of ["", token("r").slice(1), `${token("r")}r`, token("R"), `read ${token("r")}`, "\0", "__proto__"]) {
+    for (const other of [
+      "",
+      token("r").slice(1),
+      `${token("r")}r`,
+      token("R"),
+      `read ${token("r")}`,
+      "\0",
+      "__proto__",
+    ]) {
       expect(tokens.scopeOf(other), other).toBeUndefined();
     }
   });

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from "node:http";
 import rateLimit from "@fastify/rate-limit";
 import { type FastifyBaseLogger, fastify, LogController } from "fastify";
 import { hasZodFastifySchemaValidationErrors, serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
@@ -61,6 +62,7 @@ export async function buildServer(
       headersTimeout: headTimeoutMs,
       connectionsCheckingInterval: Math.min(CHECK_INTERVAL_MS, headTimeoutMs),
       requireHostHeader: false, // a missing one is refused as any other
+      shouldUpgradeCallback: isSession,
     },
     routerOptions: { maxParamLength: 200 },
     forceCloseConnections: true,
@@ -114,6 +116,11 @@ export async function buildServer(
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   await app.register(pageRoutes);
   return app;
+}
+
+/** Any other that wants to become something else stays what it is: nobody would read its body, or end it. */
+function isSession({ method, url = "", headers: { upgrade = "" } }: IncomingMessage): boolean {
+  return method === "GET" && upgrade.toLowerCase() === "websocket" && /^[^?]*\/session(?:\?|$)/.test(url);
 }
 
 /** What does not match a schema is told as the library tells it. */

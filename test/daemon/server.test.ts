@@ -134,6 +134,16 @@ describe("a request", () => {
     }
   });
 
+  it("that wants to become what there is not is answered as it is, with its body", async () => {
+    for (const upgrade of ["h2c", "websocket", "tls/1.3"]) {
+      const headers = { connection: "upgrade", upgrade, "content-type": "application/json" };
+      const signal = AbortSignal.timeout(3000);
+      const put = await ask(socket, { method: "PUT", path: "/v1/docks/nothing", body: { min: 1 }, headers, signal });
+      expect(put.json, upgrade).toMatchObject({ code: "SUBSTRATE_NOT_FOUND" });
+      expect((await ask(socket, { path: "/healthz", headers: { connection: "upgrade", upgrade }, signal })).status).toBe(200);
+    }
+  });
+
   it("may be sent over one connection, many times, and leaves nothing with it", async () => {
     const warnings: string[] = [];
     const onWarning = ({ name }: Error) => warnings.push(name);

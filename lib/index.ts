@@ -35,6 +35,7 @@ export {
   type DoctorOptions,
   doctor,
 } from "./host/index.ts";
+export type { LeaseUse } from "./netcfg/index.ts";
 export {
   type ActivateOptions,
   type ActivateOutcome,

@@ -4,7 +4,7 @@ export { type Change, commit } from "./change.ts";
 export { FABRICS, type Fabric, type FabricKind } from "./fabric.ts";
 export { Fabrics, type JoinedFabric } from "./fabrics.ts";
 export { type GuestFile, requireGuestFile, writeFiles } from "./guest-files.ts";
-export { CarriedHelper, type HelperChannel, ResidentHelper } from "./helper-channel.ts";
+export { CarriedHelper, type HelperChannel, type RequestOptions, ResidentHelper } from "./helper-channel.ts";
 export { HELPER_PROTOCOL_VERSION, type HelperAnswer, type HelperOperation } from "./helper-protocol.ts";
 export { HostnamePattern, requireHostname } from "./hostname.ts";
 export {
@@ -23,7 +23,7 @@ export {
 } from "./identity/index.ts";
 export { isAddress, isAddress6 } from "./ip-address.ts";
 export { enclosingNetwork } from "./ip-subnet.ts";
-export { type Hold, LeaseBook, type LeasedValues } from "./leases.ts";
+export { type Hold, LeaseBook, type LeasedValues, type LeaseUse } from "./leases.ts";
 export { isUnicastMac, linkLocalOf, randomMac } from "./mac.ts";
 export { Network, type NetworkSpec } from "./network.ts";
 export {

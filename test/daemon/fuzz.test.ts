@@ -157,7 +157,7 @@ function requestsOf(document: Json, ids: readonly string[]): fc.Arbitrary<Sent> 
         name === "id" ? fc.oneof(fc.constantFrom(...ids), fc.constantFrom("none", "host"), hostileText) : valueOf({}, all, name);
       const names = fc.tuple(...inPath.map((one: Json) => (one.name === "id" ? id("id") : fc.oneof(textOf(one.name), hostileText))));
       const query = fc.record(
-        Object.fromEntries(inQuery.map((one: Json) => [one.name, one.name === "wait" ? fc.constantFrom("0", "1", "-1", "x") : valueOf(one.schema, all, one.name)])),
+        Object.fromEntries(inQuery.map((one: Json) => [one.name, one.name === "wait" ? fc.constantFrom("0", "0.05", "-1", "x") : one.name === "ready" ? fc.constantFrom("0", "-1", "1e9") : valueOf(one.schema, all, one.name)])),
         { requiredKeys: [] },
       );
       const content = requestBody?.content ?? {};

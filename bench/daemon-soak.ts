@@ -12,6 +12,8 @@ const READY_TIMEOUT_MS = 600_000;
 /** Beyond that it grows: of the second half, when caches and the engine's heap have found their size. */
 const MAX_MIB_PER_1000_CLAIMS = 2;
 const MAX_DESCRIPTORS_PER_1000_CLAIMS = 2;
+/** Fewer claims show noise. */
+const MIN_CLAIMS_OF_VERDICT = 1000;
 
 export interface SoakOptions {
   readonly minutes: number;
@@ -39,7 +41,8 @@ export interface Soak {
   readonly claimMs: Summary;
   readonly samples: readonly SoakSample[];
   readonly verdict: {
-    readonly grows: boolean;
+    /** Undefined after too few claims. */
+    readonly grows: boolean | undefined;
     readonly mibPer1000Claims: number;
     readonly descriptorsPer1000Claims: number;
   };
@@ -81,7 +84,9 @@ export async function soak(pool: RemotePool, options: SoakOptions, { signal }: C
       const seconds = Math.round((performance.now() - startedAt) / 1000);
       samples.push({ seconds, claims: all.length, ...(await look(pid, socket)), claimMs: summarize(ofWindow) });
       const { rssMiB, descriptors, claimMs } = samples.at(-1) as SoakSample;
-      progress(`${seconds} s: ${rssMiB.toFixed(0)} MiB, ${descriptors} descriptors, claims p99 ${claimMs.p99.toFixed(1)} ms`);
+      progress(
+        `${seconds} s: ${rssMiB.toFixed(0)} MiB, ${descriptors} descriptors, claims p99 ${claimMs.p99.toFixed(1)} ms`,
+      );
     }
   }
   await Promise.all(under);
@@ -89,8 +94,11 @@ export async function soak(pool: RemotePool, options: SoakOptions, { signal }: C
   const settled = samples.slice(Math.floor(samples.length / 2));
   const mibPer1000Claims = 1000 * slope(settled.map(({ claims, rssMiB }) => [claims, rssMiB]));
   const descriptorsPer1000Claims = 1000 * slope(settled.map(({ claims, descriptors }) => [claims, descriptors]));
+  const seen = (settled.at(-1)?.claims ?? 0) - (settled[0]?.claims ?? 0);
   const grows =
-    mibPer1000Claims > MAX_MIB_PER_1000_CLAIMS || descriptorsPer1000Claims > MAX_DESCRIPTORS_PER_1000_CLAIMS;
+    seen < MIN_CLAIMS_OF_VERDICT
+      ? undefined
+      : mibPer1000Claims > MAX_MIB_PER_1000_CLAIMS || descriptorsPer1000Claims > MAX_DESCRIPTORS_PER_1000_CLAIMS;
   return {
     claims: all.length,
     fromDock,
@@ -148,7 +156,7 @@ export function soakReport({ claims, fromDock, failures, seconds, claimMs, sampl
 
 ${claims} claims and releases in ${seconds} s by the client, ${fromDock} from the dock, ${failures} failed; p50 ${claimMs.p50.toFixed(1)} ms, p99
 ${claimMs.p99.toFixed(1)} ms ([plot](../../docs/daemon.svg)). In the second half the daemon's memory changed by ${verdict.mibPer1000Claims.toFixed(2)} MiB and its open
-descriptors by ${verdict.descriptorsPer1000Claims.toFixed(2)} for each 1000 claims: it ${verdict.grows ? "grows" : "does not grow"}.
+descriptors by ${verdict.descriptorsPer1000Claims.toFixed(2)} for each 1000 claims: it ${verdict.grows === undefined ? "was not run for long enough to tell" : verdict.grows ? "grows" : "does not grow"}.
 
 ${markdownTable(header, rows)}
 `;

@@ -137,7 +137,9 @@ async function claimBy(pool: Pick<RemotePool, "activate"> | Pool) {
 }
 
 interface Answered {
-  readonly outcomes: readonly { readonly vm: { readonly id: string; readonly timings: { readonly totalMs: number } } }[];
+  readonly outcomes: readonly {
+    readonly vm: { readonly id: string; readonly timings: { readonly totalMs: number } };
+  }[];
 }
 
 async function claimByHttp(socketPath: string, agent: Agent) {

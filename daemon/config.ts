@@ -11,7 +11,7 @@ import { LOG_LEVELS } from "./log.ts";
 const DEFAULT_REQUESTS_PER_SECOND = 1000;
 const MAX_CONFIG_BYTES = 1024 ** 2;
 
-const path = z.string().min(1);
+const pathSchema = z.string().min(1);
 
 /** `host:port`, `[::1]:port`. */
 const addressSchema = z
@@ -21,11 +21,11 @@ const addressSchema = z
 
 /** Values of the pool's own options are validated by it. */
 export const configSchema = z.strictObject({
-  stateDir: path.optional(),
-  cacheDir: path.optional(),
-  runtimeDir: path.optional(),
-  sharedMemoryDir: path.optional(),
-  qemu: path.optional(),
+  stateDir: pathSchema.optional(),
+  cacheDir: pathSchema.optional(),
+  runtimeDir: pathSchema.optional(),
+  sharedMemoryDir: pathSchema.optional(),
+  qemu: pathSchema.optional(),
   accelerator: z.enum(["auto", "kvm", "tcg"]).optional(),
   parallelStarts: z.int().min(1).optional(),
   forkServer: z.boolean().optional(),
@@ -36,11 +36,11 @@ export const configSchema = z.strictObject({
     .strictObject({
       tcp: addressSchema.optional(),
       hosts: z.array(z.string().min(1).toLowerCase()).default([]),
-      tokenFile: path.optional(),
+      tokenFile: pathSchema.optional(),
       requestsPerSecond: z.int().min(1).default(DEFAULT_REQUESTS_PER_SECOND),
     })
     .prefault({}),
-  log: z.strictObject({ level: z.enum(LOG_LEVELS).default("info"), file: path.optional() }).prefault({}),
+  log: z.strictObject({ level: z.enum(LOG_LEVELS).default("info"), file: pathSchema.optional() }).prefault({}),
   docks: z.record(z.string(), dockBodySchema).default({}),
 });
 export type Config = Readonly<z.output<typeof configSchema>>;

@@ -1,8 +1,7 @@
 import { describeApi } from "../daemon/index.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: a JSON document
-// oxlint-disable-next-line typescript/no-explicit-any
-type Json = any;
+type Json = any; // oxlint-disable-line typescript/no-explicit-any
 
 const CONVENTIONS = `# The daemon's HTTP API
 
@@ -57,15 +56,23 @@ export async function apiPage(): Promise<string> {
   const requests = Object.entries<Json>(document.paths).flatMap(([path, methods]) =>
     Object.entries<Json>(methods).map(([method, operation]) => ({ path, method: method.toUpperCase(), ...operation })),
   );
-  const types = document.components.schemas.Event.anyOf.map((one: Json) => `\`${one.properties.type.const}\``).join(", ");
+  const types = document.components.schemas.Event.anyOf
+    .map((one: Json) => `\`${one.properties.type.const}\``)
+    .join(", ");
   const sections = document.tags.flatMap(({ name, description }: Json) => [
     `## ${description}\n`,
     ...requests.filter(({ tags }) => tags?.includes(name)).map((one) => requestText(one, document)),
   ]);
-  return `${[CONVENTIONS.replace("EVENT_TYPES", types), ...sections].join("\n").replaceAll(/\n{3,}/g, "\n\n").trim()}\n`;
+  return `${[CONVENTIONS.replace("EVENT_TYPES", types), ...sections]
+    .join("\n")
+    .replaceAll(/\n{3,}/g, "\n\n")
+    .trim()}\n`;
 }
 
-function requestText({ path, method, summary, description, parameters = [], requestBody, responses }: Json, document: Json) {
+function requestText(
+  { path, method, summary, description, parameters = [], requestBody, responses }: Json,
+  document: Json,
+) {
   const json = requestBody?.content?.["application/json"]?.schema;
   const body = json === undefined ? undefined : resolved(json, document);
   const rows = parameters.map((one: Json) => row(one.name, one.in, one.required === true, one.schema, one.description));
@@ -78,9 +85,11 @@ function requestText({ path, method, summary, description, parameters = [], requ
   }
   const table = ["| name | in | kind | meaning |", "|---|---|---|---|", ...rows].join("\n");
   const answers = Object.entries<Json>(responses).map(([status, response]) => {
-    const [[type, content] = []] = Object.entries<Json>(response.content ?? {}) as [string, Json][];
+    const [[type, content] = []] = Object.entries<Json>(response.content ?? {});
     if (status === "default") return "otherwise a problem";
-    return content === undefined ? status : `${status} ${type === "application/json" ? kindOf(content.schema) : `\`${type}\``}`;
+    return content === undefined
+      ? status
+      : `${status} ${type === "application/json" ? kindOf(content.schema) : `\`${type}\``}`;
   });
   return `### ${method} ${path}
 
@@ -97,15 +106,23 @@ ${curl(method, path, body)}
 
 function row(name: string, place: string, isRequired: boolean, schema: Json, description?: string): string {
   const text = description ?? schema.description ?? "";
-  const otherwise = schema.default === undefined || typeof schema.default === "object" ? "" : ` Default ${schema.default}.`;
-  const cells = [`\`${name}\``, place, `${kindOf(schema)}${isRequired ? ", required" : ""}`, `${text}${otherwise}`.trim()];
+  const otherwise =
+    schema.default === undefined || typeof schema.default === "object"
+      ? ""
+      : ` Default ${JSON.stringify(schema.default)}.`;
+  const cells = [
+    `\`${name}\``,
+    place,
+    `${kindOf(schema)}${isRequired ? ", required" : ""}`,
+    `${text}${otherwise}`.trim(),
+  ];
   return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
 }
 
 function kindOf(schema: Json): string {
   if (schema === undefined || Object.keys(schema).length === 0) return "anything";
   if (schema.$ref !== undefined) return schema.$ref.split("/").at(-1);
-  if (schema.enum !== undefined) return schema.enum.map((one: unknown) => `\`${one}\``).join(" or ");
+  if (schema.enum !== undefined) return schema.enum.map((one: string) => `\`${one}\``).join(" or ");
   const options = schema.anyOf ?? schema.oneOf;
   if (options !== undefined) return options.map(kindOf).join(" or ");
   if (schema.type === "array") return `list of ${kindOf(schema.items)}`;
@@ -129,11 +146,18 @@ const EXAMPLES: Readonly<Record<string, unknown>> = {
 };
 
 function curl(method: string, path: string, body: Json): string {
-  const address = path.replace("{substrate}", "mini").replace("/operations/{id}", "/operations/ID").replace("{id}", "mini-0");
+  const address = path
+    .replace("{substrate}", "mini")
+    .replace("/operations/{id}", "/operations/ID")
+    .replace("{id}", "mini-0");
   const wanted = Object.keys(body?.properties ?? {}).filter((name) => name in EXAMPLES);
   const given = Object.fromEntries(wanted.slice(0, 2).map((name) => [name, EXAMPLES[name]]));
   const query = path.endsWith("/files") ? "?path=/etc/hostname" : "";
-  const parts = ["curl -s --unix-socket $S", method === "GET" ? "" : `-X ${method}`, `'http://localhost${address}${query}'`];
+  const parts = [
+    "curl -s --unix-socket $S",
+    method === "GET" ? "" : `-X ${method}`,
+    `'http://localhost${address}${query}'`,
+  ];
   if (path.endsWith("/events")) parts[0] += " -N";
   if (body !== undefined) parts.push(`-H 'content-type: application/json' -d '${JSON.stringify(given)}'`);
   else if (path.endsWith("/files") && method === "PUT") {

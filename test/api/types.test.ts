@@ -3,13 +3,13 @@ import type { z } from "zod";
 import {
   type ActivateBody,
   type activateSpecSchema,
-  dockSchema,
   type DockBody,
+  dockSchema,
   EVENT_TYPES,
   type ForkBody,
   memoryUseSchema,
   substrateSchema,
-  VM_STATES,
+  type VM_STATES,
   vmSchema,
 } from "../../api/index.ts";
 import type { ConfigInput } from "../../daemon/index.ts";

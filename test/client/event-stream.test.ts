@@ -30,7 +30,10 @@ async function open(handler: Handler) {
   const lost: string[] = [];
   const http = new Http({ origin });
   onTestFinished(() => http[Symbol.asyncDispose]());
-  const listener = { message: (type: string, data: unknown) => messages.push([type, data]), lost: (why: string) => lost.push(why) };
+  const listener = {
+    message: (type: string, data: unknown) => messages.push([type, data]),
+    lost: (why: string) => lost.push(why),
+  };
   const stream = await EventStream.open(http, {}, listener);
   onTestFinished(() => stream[Symbol.asyncDispose]());
   return { stream, messages, lost, at };

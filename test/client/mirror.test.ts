@@ -60,7 +60,9 @@ function start() {
     onOperation: (operation) => operations.push(operation),
   });
   for (const name of ["activated", "released", "exit", "parked", "dock", "undocked"] as const) {
-    mirror.events.on(name, (...[one]: readonly object[]) => heard.push([name, one !== undefined && "id" in one ? one.id : undefined]));
+    mirror.events.on(name, (...[one]: readonly object[]) =>
+      heard.push([name, one !== undefined && "id" in one ? one.id : undefined]),
+    );
   }
   const take = (type: string, data: unknown) => mirror.take(type, { type, at: "", data });
   const snapshot = (vms: VmView[], docks: DockView[] = []) => mirror.take("snapshot", { vms, docks, memory: MEMORY });
@@ -102,16 +104,26 @@ describe("what a client knows of its daemon", () => {
     take("exit", { vm: view("a", { state: "failed" }), code: null, signal: "SIGKILL" });
     take("released", { vm: view("a", { state: "released" }) });
     expect(vm?.state).toBe("failed");
-    expect(heard).toEqual([["activated", "a"], ["parked", "a"], ["exit", "a"]]);
+    expect(heard).toEqual([
+      ["activated", "a"],
+      ["parked", "a"],
+      ["exit", "a"],
+    ]);
   });
 
   it("keeps the dock of a version beside that of the newest, and one as it moves on", () => {
     const { mirror, take } = start();
     take("dock", { dock: dock({ max: 1 }) });
     take("dock", { dock: dock({ pinned: true, max: 2 }) });
-    expect(mirror.docks.map(({ pinned, max }) => [pinned, max])).toEqual([[false, 1], [true, 2]]);
+    expect(mirror.docks.map(({ pinned, max }) => [pinned, max])).toEqual([
+      [false, 1],
+      [true, 2],
+    ]);
     take("dock", { dock: dock({ version: 2, max: 1 }) });
-    expect(mirror.docks.map(({ pinned, version }) => [pinned, version])).toEqual([[false, 2], [true, 1]]);
+    expect(mirror.docks.map(({ pinned, version }) => [pinned, version])).toEqual([
+      [false, 2],
+      [true, 1],
+    ]);
     take("undocked", { dock: { substrate: "mini", version: 2, pinned: false } });
     expect(mirror.docks).toMatchObject([{ pinned: true }]);
     mirror.forgetDock("mini");

@@ -4,6 +4,7 @@ import { readdir, stat } from "node:fs/promises";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { connect } from "../../client/index.ts";
 import { type ConfigInput, Daemon } from "../../daemon/index.ts";
@@ -13,7 +14,7 @@ import { addFakeSubstrate } from "../support/fake-substrate.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
 import { ask } from "../support/raw-http.ts";
 
-const PROCESS = join(import.meta.dirname, "../support/daemon-process.ts");
+const PROCESS = fileURLToPath(new URL("../support/daemon-process.ts", import.meta.url));
 
 async function start(more: ConfigInput = {}) {
   const fake = await openFakeDaemon(more);
@@ -25,8 +26,9 @@ async function start(more: ConfigInput = {}) {
 async function newHost(): Promise<FakeHost> {
   const host = await FakeHost.create();
   onTestFinished(async () => {
-    await using _host = host;
-    await using _pool = await host.open();
+    await using owned = new AsyncDisposableStack();
+    owned.use(host);
+    owned.use(await host.open());
   });
   return host;
 }
@@ -143,7 +145,8 @@ describe("a daemon", () => {
   it("that was killed is followed by one that takes over", async () => {
     const host = await newHost();
     {
-      await using _pool = await host.open();
+      await using pool = await host.open();
+      expect(pool.vms).toEqual([]);
       await addFakeSubstrate(host.paths);
     }
     const first = await startProcess(fakeConfig(host));

@@ -11,8 +11,7 @@ interface Message {
   readonly event: string;
   readonly id: string | undefined;
   // biome-ignore lint/suspicious/noExplicitAny: tests look into it
-  // oxlint-disable-next-line typescript/no-explicit-any
-  readonly data: any;
+  readonly data: any; // oxlint-disable-line typescript/no-explicit-any
 }
 
 class Listener implements Disposable {
@@ -191,7 +190,8 @@ describe("the event stream", () => {
     let most = 0;
     const error = { type: "", title: "", status: 500, detail: "x".repeat(100_000), code: "TIMEOUT" };
     const call = { callId: "c", what: "activate", substrate: "mini", count: 1, error } as const;
-    for (let i = 0; i < 500 && response?.destroyed === false; i++) {
+    for (let i = 0; i < 500; i++) {
+      if (response === undefined || response.destroyed) break;
       events.add("failed", call);
       most = Math.max(most, response.writableLength);
       await new Promise((resolve) => setImmediate(resolve));

@@ -1,5 +1,5 @@
 import { Agent, request as httpRequest } from "node:http";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { problemSchema } from "../../api/index.ts";
 import { ERROR_CODES } from "../../lib/index.ts";
@@ -13,8 +13,7 @@ const BATCH = 64;
 const MAX_MS = 80_000;
 
 // biome-ignore lint/suspicious/noExplicitAny: a JSON document
-// oxlint-disable-next-line typescript/no-explicit-any
-type Json = any;
+type Json = any; // oxlint-disable-line typescript/no-explicit-any
 
 interface Sent {
   readonly route: string;
@@ -63,23 +62,23 @@ const hostileValue: fc.Arbitrary<unknown> = fc.oneof(
 );
 
 /** What matches a schema; now and then, what nearly does. */
-function valueOf(schema: Json, all: Json, name = ""): fc.Arbitrary<unknown> {
-  const right = rightValueOf(schema, all, name);
+function anyOf(schema: Json, all: Json, name = ""): fc.Arbitrary<unknown> {
+  const right = rightOf(schema, all, name);
   return fc.oneof({ weight: 12, arbitrary: right }, { weight: 1, arbitrary: hostileValue });
 }
 
-function rightValueOf(schema: Json, all: Json, name: string): fc.Arbitrary<unknown> {
+function rightOf(schema: Json, all: Json, name: string): fc.Arbitrary<unknown> {
   if (schema === undefined || schema === true) return hostileValue;
-  if (schema.$ref !== undefined) return valueOf(all[schema.$ref.split("/").at(-1)], all, name);
+  if (schema.$ref !== undefined) return anyOf(all[schema.$ref.split("/").at(-1)], all, name);
   if (schema.enum !== undefined) return fc.constantFrom(...schema.enum);
   if (schema.const !== undefined) return fc.constant(schema.const);
   const options = schema.anyOf ?? schema.oneOf ?? schema.allOf;
-  if (options !== undefined) return fc.oneof(...options.map((one: Json) => valueOf(one, all, name)));
+  if (options !== undefined) return fc.oneof(...options.map((one: Json) => anyOf(one, all, name)));
   switch (schema.type) {
     case "object": {
       const { properties = {}, required = [], additionalProperties } = schema;
       const fields: Record<string, fc.Arbitrary<unknown>> = {};
-      for (const [key, value] of Object.entries<Json>(properties)) fields[key] = valueOf(value, all, key);
+      for (const [key, value] of Object.entries<Json>(properties)) fields[key] = anyOf(value, all, key);
       const known = fc.record(fields, { requiredKeys: required.filter((key: string) => key in fields) });
       if (typeof additionalProperties !== "object") {
         const more = fc.dictionary(hostileText, hostileValue, { maxKeys: 1 });
@@ -87,10 +86,10 @@ function rightValueOf(schema: Json, all: Json, name: string): fc.Arbitrary<unkno
         return fc.oneof({ weight: 15, arbitrary: known }, { weight: 1, arbitrary: withMore });
       }
       const key = fc.oneof(fc.stringMatching(/^[a-z]{1,8}$/), hostileText);
-      return fc.dictionary(key, valueOf(additionalProperties, all, name), { maxKeys: 3 });
+      return fc.dictionary(key, anyOf(additionalProperties, all, name), { maxKeys: 3 });
     }
     case "array":
-      return fc.array(valueOf(schema.items, all, name), { maxLength: 3 });
+      return fc.array(anyOf(schema.items, all, name), { maxLength: 3 });
     case "integer":
     case "number":
       // Few VMs, and short waits: what is large is refused, or takes long for nothing.
@@ -113,7 +112,7 @@ function textOf(name: string): fc.Arbitrary<string> {
 
 /** As it is put into an address: now and then not even encoded. */
 function encoded(text: unknown, isRaw: boolean): string {
-  const plain = typeof text === "object" ? JSON.stringify(text) : String(text);
+  const plain = typeof text === "string" ? text : (JSON.stringify(text) ?? "");
   if (!isRaw) return encodeURIComponent(plain.toWellFormed());
   return plain.replaceAll(/[^\x21-\x7e]|[#?]/g, (character) => `%${character.charCodeAt(0).toString(16).slice(-2)}`);
 }
@@ -154,10 +153,23 @@ function requestsOf(document: Json, ids: readonly string[]): fc.Arbitrary<Sent> 
       const inPath = parameters.filter((one: Json) => one.in === "path");
       const inQuery = parameters.filter((one: Json) => one.in === "query");
       const id = (name: string) =>
-        name === "id" ? fc.oneof(fc.constantFrom(...ids), fc.constantFrom("none", "host"), hostileText) : valueOf({}, all, name);
-      const names = fc.tuple(...inPath.map((one: Json) => (one.name === "id" ? id("id") : fc.oneof(textOf(one.name), hostileText))));
+        name === "id"
+          ? fc.oneof(fc.constantFrom(...ids), fc.constantFrom("none", "host"), hostileText)
+          : anyOf({}, all, name);
+      const names = fc.tuple(
+        ...inPath.map((one: Json) => (one.name === "id" ? id("id") : fc.oneof(textOf(one.name), hostileText))),
+      );
       const query = fc.record(
-        Object.fromEntries(inQuery.map((one: Json) => [one.name, one.name === "wait" ? fc.constantFrom("0", "0.05", "-1", "x") : one.name === "ready" ? fc.constantFrom("0", "-1", "1e9") : valueOf(one.schema, all, one.name)])),
+        Object.fromEntries(
+          inQuery.map((one: Json) => [
+            one.name,
+            one.name === "wait"
+              ? fc.constantFrom("0", "0.05", "-1", "x")
+              : one.name === "ready"
+                ? fc.constantFrom("0", "-1", "1e9")
+                : anyOf(one.schema, all, one.name),
+          ]),
+        ),
         { requiredKeys: [] },
       );
       const content = requestBody?.content ?? {};
@@ -166,30 +178,52 @@ function requestsOf(document: Json, ids: readonly string[]): fc.Arbitrary<Sent> 
         json === undefined
           ? fc.constantFrom(undefined, "", "{}", Buffer.from([0xff, 0xfe, 0]))
           : fc.oneof(
-              { weight: 20, arbitrary: valueOf(json.schema, all).map((value) => JSON.stringify(value)) },
-              { weight: 1, arbitrary: fc.constantFrom("", "{", "[]", '{"__proto__":{}}', '{"a":\ud800}', "[".repeat(5000), Buffer.from('{"a":"\xff"}', "latin1")) },
+              { weight: 20, arbitrary: anyOf(json.schema, all).map((value) => JSON.stringify(value)) },
+              {
+                weight: 1,
+                arbitrary: fc.constantFrom(
+                  "",
+                  "{",
+                  "[]",
+                  '{"__proto__":{}}',
+                  '{"a":\ud800}',
+                  "[".repeat(5000),
+                  Buffer.from('{"a":"\xff"}', "latin1"),
+                ),
+              },
             );
       const type = fc.oneof(
         { weight: 20, arbitrary: fc.constant(json === undefined ? "application/octet-stream" : "application/json") },
-        { weight: 1, arbitrary: fc.constantFrom("text/plain", "application/json; charset=latin1", "multipart/form-data", "", "a/b/c") },
+        {
+          weight: 1,
+          arbitrary: fc.constantFrom(
+            "text/plain",
+            "application/json; charset=latin1",
+            "multipart/form-data",
+            "",
+            "a/b/c",
+          ),
+        },
       );
-      return fc.record({ names, query, body, type, headers: hostileHeaders, isRaw: fc.integer({ min: 0, max: 19 }) }).map((one): Sent => {
-        let i = 0;
-        const isRaw = one.isRaw === 0;
-        const address = path.replaceAll(/\{\w+\}/g, () => encoded(one.names[i++], isRaw));
-        const search = Object.entries(one.query)
-          .filter(([, value]) => value !== undefined)
-          .map(([name, value]) => `${name}=${encoded(value, isRaw)}`)
-          .join("&");
-        const hasBody = one.body !== undefined && method !== "get";
-        return {
-          route: path,
-          method: method.toUpperCase(),
-          path: `${address}${search === "" ? "" : `?${search}`}`,
-          headers: { ...(hasBody ? { "content-type": one.type } : {}), ...one.headers },
-          body: hasBody ? one.body : undefined,
-        };
-      });
+      return fc
+        .record({ names, query, body, type, headers: hostileHeaders, isRaw: fc.integer({ min: 0, max: 19 }) })
+        .map((one): Sent => {
+          let i = 0;
+          const isRaw = one.isRaw === 0;
+          const address = path.replaceAll(/\{\w+\}/g, () => encoded(one.names[i++], isRaw));
+          const search = Object.entries(one.query)
+            .filter(([, value]) => value !== undefined)
+            .map(([name, value]) => `${name}=${encoded(value, isRaw)}`)
+            .join("&");
+          const hasBody = one.body !== undefined && method !== "get";
+          return {
+            route: path,
+            method: method.toUpperCase(),
+            path: `${address}${search === "" ? "" : `?${search}`}`,
+            headers: { ...(hasBody ? { "content-type": one.type } : {}), ...one.headers },
+            body: hasBody ? one.body : undefined,
+          };
+        });
     }),
   );
   return fc.oneof(...given);
@@ -212,7 +246,9 @@ function send(socketPath: string, agent: Agent, { method, path, headers, body }:
       );
       request.once("response", (response) => {
         let text = "";
-        response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+        response.setEncoding("utf8").on("data", (chunk: string) => {
+          text += chunk;
+        });
         response.once("end", () =>
           resolve({ status: response.statusCode ?? 0, type: response.headers["content-type"] ?? "", text }),
         );
@@ -227,7 +263,8 @@ function send(socketPath: string, agent: Agent, { method, path, headers, body }:
 describe(`requests of all kinds (FUZZ_SEED=${SEED})`, () => {
   let fake: FakeDaemon;
   const faults: string[] = [];
-  const onFault = (error: unknown) => faults.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  const onFault = (error: unknown) =>
+    faults.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
 
   beforeAll(async () => {
     fake = await openFakeDaemon({ memoryMiB: 400, parallelStarts: 2 });
@@ -255,7 +292,7 @@ describe(`requests of all kinds (FUZZ_SEED=${SEED})`, () => {
         await ask(socket, { method: "POST", path: "/v1/vms", body: { spec } }); // where it is not there any more
         const batch = fc.sample(arbitrary, { numRuns: BATCH, seed });
         const answers = await Promise.all(batch.map((one) => send(socket, agent, one)));
-        answers.forEach((answer, i) => check(document, batch[i] as Sent, answer));
+        for (const [i, answer] of answers.entries()) check(document, batch[i] as Sent, answer);
         for (const answer of answers) {
           const status = answer?.status ?? 0;
           statuses.set(status, (statuses.get(status) ?? 0) + 1);
@@ -265,10 +302,15 @@ describe(`requests of all kinds (FUZZ_SEED=${SEED})`, () => {
         const made = (await ask(socket, { path: "/v1/vms?limit=1000" })).json.items;
         // So that there is always room for some.
         const released = made.filter(({ hostname }: { hostname: string }) => hostname !== "host-0");
-        await Promise.all(released.map(({ id }: { id: string }) => ask(socket, { method: "DELETE", path: `/v1/vms/${id}` })));
+        await Promise.all(
+          released.map(({ id }: { id: string }) => ask(socket, { method: "DELETE", path: `/v1/vms/${id}` })),
+        );
       }
       agent.destroy();
-      console.info(`${count} requests in ${Math.round(performance.now() - startedAt)} ms:`, Object.fromEntries(statuses));
+      console.info(
+        `${count} requests in ${Math.round(performance.now() - startedAt)} ms:`,
+        Object.fromEntries(statuses),
+      );
       if (process.env.FUZZ_SHOW !== undefined) console.info([...failures].join("\n"));
       expect(faults).toEqual([]);
       expect((await ask(socket, { path: "/healthz" })).json).toEqual({ ok: true });
@@ -293,7 +335,8 @@ function check(document: Json, sent: Sent, answer: Answered | undefined): void {
   if (status >= 200 && status < 300) {
     const responses = document.paths[sent.route]?.[sent.method.toLowerCase()]?.responses ?? {};
     // An address that lost or won a slash is another one.
-    if (sent.path.split("?")[0]?.split("/").length === sent.route.split("/").length) expect(Object.keys(responses), what).toContain(String(status));
+    if (sent.path.split("?")[0]?.split("/").length === sent.route.split("/").length)
+      expect(Object.keys(responses), what).toContain(String(status));
     return;
   }
   if (sent.route === "/readyz") return;

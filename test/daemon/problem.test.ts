@@ -67,7 +67,8 @@ describe("a problem", () => {
   });
 
   it("says when another try may help", () => {
-    const secondsFor = (code: ErrorCode, details = {}) => retryAfter(problemOf(new VmSubstrateError(code, "", { details })));
+    const secondsFor = (code: ErrorCode, details = {}) =>
+      retryAfter(problemOf(new VmSubstrateError(code, "", { details })));
     expect(secondsFor("INSUFFICIENT_MEMORY")).toBeGreaterThan(0);
     expect(secondsFor("RATE_LIMITED")).toBe(1);
     expect(secondsFor("LEASE_EXHAUSTED", { nextFreeMs: 12_001 })).toBe(13);

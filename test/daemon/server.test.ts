@@ -140,7 +140,9 @@ describe("a request", () => {
       const signal = AbortSignal.timeout(3000);
       const put = await ask(socket, { method: "PUT", path: "/v1/docks/nothing", body: { min: 1 }, headers, signal });
       expect(put.json, upgrade).toMatchObject({ code: "SUBSTRATE_NOT_FOUND" });
-      expect((await ask(socket, { path: "/healthz", headers: { connection: "upgrade", upgrade }, signal })).status).toBe(200);
+      expect(
+        (await ask(socket, { path: "/healthz", headers: { connection: "upgrade", upgrade }, signal })).status,
+      ).toBe(200);
     }
   });
 

@@ -7,11 +7,12 @@ import { apiPage } from "../../scripts/api-page.ts";
 
 const PAGE = readFileSync(join(import.meta.dirname, "../../docs/API.md"), "utf8");
 // biome-ignore lint/suspicious/noExplicitAny: a JSON document
-// oxlint-disable-next-line typescript/no-explicit-any
-const document: any = JSON.parse(JSON.stringify(await describeApi()));
-// oxlint-disable-next-line typescript/no-explicit-any
-const operations = Object.entries<Record<string, any>>(document.paths).flatMap(([path, methods]) =>
-  Object.entries(methods).map(([method, operation]) => ({ path, method, ...operation })),
+const document: any = JSON.parse(JSON.stringify(await describeApi())); // oxlint-disable-line typescript/no-explicit-any
+// biome-ignore lint/suspicious/noExplicitAny: as above
+const operations = Object.entries<Record<string, any>>(document.paths).flatMap(
+  (
+    [path, methods], // oxlint-disable-line typescript/no-explicit-any
+  ) => Object.entries(methods).map(([method, operation]) => ({ path, method, ...operation })),
 );
 
 describe("docs/API.md", () => {
@@ -39,7 +40,8 @@ describe("the API's description", () => {
       expect(tags, what).toContain(of[0]);
       expect(Object.keys(responses).filter((status) => status !== "default").length, what).toBeGreaterThan(0);
       for (const status of Object.keys(responses)) expect(status, what).toMatch(/^([1-5]\d\d|default)$/);
-      for (const response of Object.values<{ description: string }>(responses)) expect(response.description, what).toBeDefined();
+      for (const response of Object.values<{ description: string }>(responses))
+        expect(response.description, what).toBeDefined();
       const problem = responses.default.content[PROBLEM_TYPE].schema;
       expect(problem, what).toEqual({ $ref: "#/components/schemas/Problem" });
       if (method === "get" || method === "delete") expect(requestBody, what).toBeUndefined();
@@ -52,7 +54,9 @@ describe("the API's description", () => {
     for (const { path, method, parameters = [] } of operations) {
       const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
       const declared = parameters.filter((one: { in: string }) => one.in === "path");
-      expect(declared.map(({ name }: { name: string }) => name).toSorted(), `${method} ${path}`).toEqual(inPath.toSorted());
+      expect(declared.map(({ name }: { name: string }) => name).toSorted(), `${method} ${path}`).toEqual(
+        inPath.toSorted(),
+      );
       for (const one of declared) expect(one.required).toBe(true);
       for (const one of parameters) expect(one.schema, `${method} ${path} ${one.name}`).toBeDefined();
       const keys = parameters.map((one: { in: string; name: string }) => `${one.in} ${one.name}`);

@@ -13,12 +13,9 @@ const NUMBER_CONSTANT = /^(?:export )?const ([A-Z][A-Z0-9_]*)(?:: number)? = ([\
 const LIMIT_NAME = /^MAX_|_(MS|BYTES|CHARS|KIB|MIB|LENGTH|WANTED)$/;
 /** Sizes that a file format or a kernel prescribes, or of a buffer: nothing is refused or ended at them. */
 const NOT_LIMITS = [
-<<<<<<< HEAD
   "daemon/tokens.ts TOKEN_BYTES",
-=======
   "lib/clone/session/frames.ts HEADER_BYTES",
   "lib/clone/session/input.ts PIECE_BYTES",
->>>>>>> main
   "lib/host/disk-image.ts SECTOR_BYTES",
   "lib/host/qcow2.ts HEADER_BYTES",
   "lib/netcfg/identity/identity.ts SEED_BYTES",
@@ -69,7 +66,9 @@ function power(text: string): number {
 
 /** Rows "| `NAME` | 120 000 ms | `lib/file.ts` | effect |". */
 function limitsOfPage(): Limit[] {
-  const rows = PAGE.matchAll(/^\| `([A-Z0-9_]+)` \| ([\d ]+?)(?: (KiB|MiB|ms))? \| `((?:lib|api|daemon|client)\/[^`]+)` \| \S.* \|$/gm);
+  const rows = PAGE.matchAll(
+    /^\| `([A-Z0-9_]+)` \| ([\d ]+?)(?: (KiB|MiB|ms))? \| `((?:lib|api|daemon|client)\/[^`]+)` \| \S.* \|$/gm,
+  );
   return [...rows].map(([, name, digits = "", unit = "", file]) => ({
     key: `${file} ${name}`,
     value: Number(digits.replaceAll(" ", "")) * (UNITS[unit] ?? Number.NaN),

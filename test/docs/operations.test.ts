@@ -14,7 +14,9 @@ describe("docs/OPERATIONS.md", () => {
     const served = [...text.matchAll(/^# TYPE (\S+) (\w+)$/gm)]
       .map(([, name = "", kind]) => `${name} ${kind}`)
       .filter((one) => !/^vm_substrate_(process|nodejs)_/.test(one));
-    const listed = [...PAGE.matchAll(/^\| `(vm_substrate_\w+)` \| (\w+) \|/gm)].map(([, name, kind]) => `${name} ${kind}`);
+    const listed = [...PAGE.matchAll(/^\| `(vm_substrate_\w+)` \| (\w+) \|/gm)].map(
+      ([, name, kind]) => `${name} ${kind}`,
+    );
     expect(listed.toSorted()).toEqual(served.toSorted());
   });
 

@@ -18,8 +18,7 @@ export interface RawAnswer {
   readonly headers: IncomingHttpHeaders;
   readonly text: string;
   // biome-ignore lint/suspicious/noExplicitAny: tests look into it
-  // oxlint-disable-next-line typescript/no-explicit-any
-  readonly json: any;
+  readonly json: any; // oxlint-disable-line typescript/no-explicit-any
 }
 
 /** One request, without any help of a client. */

@@ -58,7 +58,7 @@ export const snapshotSchema = z
 export type Snapshot = z.infer<typeof snapshotSchema>;
 
 export const eventDataSchema = z
-  .union([...Object.entries(payloads).map(([type, data]) => z.object({ type: z.literal(type), at: instant, data }))])
+  .union(Object.entries(payloads).map(([type, data]) => z.object({ type: z.literal(type), at: instant, data })))
   .meta({ id: "Event", description: "The data of one message of the event stream." });
 
 /** Sent once a second to who asks for them; they are not kept. */

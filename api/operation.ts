@@ -13,7 +13,7 @@ export const operationSchema = z
     createdAt: instant,
     endedAt: instant.nullable(),
     progress: z.record(z.string(), z.unknown()).nullable().describe("The last report of its progress."),
-    result: z.unknown().describe("Of one that succeeded: what the request answers when it waits."),
+    result: z.unknown().describe("Of one that succeeded: what the request answers when it waits. Null in events."),
     error: problemSchema.nullable(),
   })
   .meta({ id: "Operation" });

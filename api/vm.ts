@@ -70,8 +70,14 @@ export const activateSpecSchema = z
   .meta({ id: "ActivateSpec" });
 export type ActivateSpecBody = z.input<typeof activateSpecSchema>;
 
+/** Of a call, in its log lines and the event `failed`; the library says which are taken. */
+const callId = text
+  .optional()
+  .describe("Names the call in the log and in the event `failed`. Default: the request's id.");
+
 export const activateBodySchema = z.strictObject({
   count: z.int().min(1).default(1),
+  callId,
   mode: z
     .enum(["atomic", "settled"])
     .default("atomic")
@@ -132,6 +138,7 @@ export const memorySchema = z
 
 export const forkBodySchema = z.strictObject({
   count: z.int().min(1).default(1),
+  callId,
   options: activateSpecSchema
     .pick({
       hostname: true,

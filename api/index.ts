@@ -27,7 +27,7 @@ export {
   type Tick,
   tickSchema,
 } from "./event.ts";
-export { OPERATION_STATES, type OperationView, operationSchema, operationsQuery } from "./operation.ts";
+export { type OperationView, operationSchema, operationsQuery } from "./operation.ts";
 export { PROBLEM_TYPE, PROBLEM_URN, type Problem, problemSchema } from "./problem.ts";
 export {
   SESSION_CHANNELS,
@@ -36,7 +36,6 @@ export {
   type SessionReport,
   type SessionStart,
   sessionOrderSchema,
-  sessionReportSchema,
   sessionStartSchema,
 } from "./session.ts";
 export { type Second, STATS_SECONDS, secondSchema, statsSchema } from "./stats.ts";
@@ -54,7 +53,6 @@ export {
   removedSchema,
   type SubstrateView,
   scrubBodySchema,
-  scrubbedSchema,
   scrubReportSchema,
   substrateSchema,
 } from "./substrate.ts";
@@ -70,7 +68,6 @@ export {
 } from "./system.ts";
 export {
   type ActivateBody,
-  type ActivateSpecBody,
   activateBodySchema,
   activateSpecSchema,
   consoleQuery,
@@ -80,7 +77,6 @@ export {
   execResultSchema,
   extendBodySchema,
   type ForkBody,
-  fileSchema,
   forkBodySchema,
   forkReportSchema,
   freezeBodySchema,

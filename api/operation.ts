@@ -2,7 +2,7 @@ import { z } from "zod";
 import { instant, pageQuery } from "./common.ts";
 import { problemSchema } from "./problem.ts";
 
-export const OPERATION_STATES = ["running", "succeeded", "failed", "cancelled"] as const;
+const OPERATION_STATES = ["running", "succeeded", "failed", "cancelled"] as const;
 
 /** Work that may take longer than a request should. */
 export const operationSchema = z

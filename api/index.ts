@@ -1,15 +1,7 @@
 export {
   API_PREFIX,
-  bytes,
-  count,
   idParameter,
-  instant,
-  MAX_PAGE,
-  MAX_WAIT_SECONDS,
-  milliseconds,
   pageOf,
-  pageQuery,
-  resourcesSchema,
   substrateParameter,
   versionSchema,
   waitQuery,
@@ -20,12 +12,9 @@ export {
   EVENT_TYPES,
   type EventPayload,
   type EventType,
-  eventDataSchema,
   eventsQuery,
   type Snapshot,
-  snapshotSchema,
   type Tick,
-  tickSchema,
 } from "./event.ts";
 export { type OperationView, operationSchema, operationsQuery } from "./operation.ts";
 export { PROBLEM_TYPE, PROBLEM_URN, type Problem, problemSchema } from "./problem.ts";
@@ -38,7 +27,7 @@ export {
   sessionOrderSchema,
   sessionStartSchema,
 } from "./session.ts";
-export { type Second, STATS_SECONDS, secondSchema, statsSchema } from "./stats.ts";
+export { type Second, STATS_SECONDS, statsSchema } from "./stats.ts";
 export {
   type BuildBody,
   buildBodySchema,
@@ -78,7 +67,6 @@ export {
   extendBodySchema,
   type ForkBody,
   forkBodySchema,
-  forkReportSchema,
   freezeBodySchema,
   memorySchema,
   type Outcomes,

@@ -57,13 +57,16 @@ const snapshotSchema = z
   .meta({ id: "Snapshot" });
 export type Snapshot = z.infer<typeof snapshotSchema>;
 
-const eventDataSchema = z
+const eventSchema = z
   .union(Object.entries(payloads).map(([type, data]) => z.object({ type: z.literal(type), at: instant, data })))
   .meta({ id: "Event", description: "The data of one message of the event stream." });
 
 /** Sent once a second to who asks for them; they are not kept. */
 const tickSchema = z.object({ second: secondSchema, memory: memoryUseSchema }).meta({ id: "Tick" });
 export type Tick = z.infer<typeof tickSchema>;
+
+/** What a message of the stream can carry: its `event` says which. */
+export const streamSchema = z.union([snapshotSchema, tickSchema, eventSchema]).meta({ id: "Message" });
 
 export const eventsQuery = z.strictObject({
   snapshot: z.stringbool().default(false).describe("Begin with a `snapshot` of VMs, docks and memory."),

@@ -14,6 +14,7 @@ export {
   type EventType,
   eventsQuery,
   type Snapshot,
+  streamSchema,
   type Tick,
 } from "./event.ts";
 export { type OperationView, operationSchema, operationsQuery } from "./operation.ts";

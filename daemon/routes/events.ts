@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 import type { FastifyRequest } from "fastify";
-import { z } from "zod";
-import { EVENT_TYPES, eventsQuery, type Second, type Snapshot, type Tick } from "../../api/index.ts";
+import type { z } from "zod";
+import { EVENT_TYPES, eventsQuery, type Second, type Snapshot, streamSchema, type Tick } from "../../api/index.ts";
 import { VmSubstrateError } from "../../lib/index.ts";
 import type { App, Context } from "../context.ts";
 import type { LoggedEvent } from "../event-log.ts";
@@ -28,7 +28,8 @@ export function eventRoutes(app: App, context: Context): void {
         description:
           "Each message has an id, which `Last-Event-ID` takes to continue. `snapshot` comes first when it is asked for, and when what was missed is no longer kept.",
         querystring: eventsQuery,
-        response: { 200: { content: { "text/event-stream": { schema: z.string() } } } },
+        streamSchema,
+        response: { 200: { content: { "text/event-stream": { schema: streamSchema } } } },
       },
     },
     (request, reply) => {

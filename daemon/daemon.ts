@@ -49,6 +49,7 @@ export class Daemon implements AsyncDisposable {
       return server;
     };
     const url = config.listen.tcp === undefined ? undefined : await listenTcp(config, place, serve);
+    context.listening.url = url ?? null;
     await listenSocket(await serve({ kind: "socket" }), place.socket);
     undo.defer(() => context.operations.drain(DRAIN_MS));
     undo.defer(() => context.close());
@@ -86,6 +87,7 @@ async function openContext(config: Config, place: DaemonPlace, logger: PinoLogge
     pool,
     place,
     startedAt: new Date(),
+    listening: { url: null as string | null },
     qemu: config.qemu,
     operations,
     events,

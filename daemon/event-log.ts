@@ -37,6 +37,11 @@ export class EventLog {
     return missed > this.#kept.length ? undefined : this.#kept.slice(this.#kept.length - missed);
   }
 
+  /** The last events that are wanted, the oldest first. */
+  last(count: number, wants: (event: DaemonEvent) => boolean): readonly DaemonEvent[] {
+    return count === 0 ? [] : this.#kept.filter(wants).slice(-count);
+  }
+
   /** @returns the end of it */
   listen(listener: EventListener): () => void {
     this.#listeners.add(listener);

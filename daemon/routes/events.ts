@@ -46,7 +46,7 @@ export function eventRoutes(app: App, context: Context): void {
 function stream(
   messages: Messages,
   request: FastifyRequest,
-  { snapshot, stats: wantsTicks, types }: z.output<typeof eventsQuery>,
+  { snapshot, stats: wantsTicks, types, past, follow }: z.output<typeof eventsQuery>,
   { pool, events, stats, closing }: Context,
 ): void {
   const wanted = types === undefined ? undefined : new Set(types.split(","));
@@ -60,10 +60,13 @@ function stream(
     };
     messages.send("snapshot", all, events.lastId);
   }
-  const send = ({ id, type, at, data }: DaemonEvent) => {
-    if (wanted === undefined || wanted.has(type)) messages.send(type, { type, at, data }, id);
+  const wants = ({ type }: DaemonEvent) => wanted === undefined || wanted.has(type);
+  const send = (event: DaemonEvent) => {
+    const { id, type, at, data } = event;
+    if (wants(event)) messages.send(type, { type, at, data }, id);
   };
-  for (const event of missed ?? []) send(event);
+  for (const event of missed ?? (lastId === undefined ? events.last(past, wants) : [])) send(event);
+  if (!follow) return messages.end();
   messages.onEnd(events.listen(send));
   if (wantsTicks) {
     messages.onEnd(

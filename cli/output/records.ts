@@ -4,9 +4,6 @@ import { stringify as yaml } from "yaml";
 export const FORMATS = ["table", "json", "yaml", "csv"] as const;
 export type Format = (typeof FORMATS)[number];
 
-/** What a spreadsheet would take for a formula. Source: OWASP, "CSV Injection". */
-const FORMULA = /^[=+\-@\t\r]/;
-
 /** For programs: everything, numbers as numbers. */
 export function records(value: unknown, format: Exclude<Format, "table">): string {
   switch (format) {
@@ -34,7 +31,8 @@ export function recordOf(value: unknown, format: Exclude<Format, "table">, isFir
 function csvOf(values: readonly unknown[], hasHead: boolean): string {
   const rows = values.map(flat);
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
-  return csv(rows, { header: hasHead && columns.length > 0, columns, escape_formulas: false });
+  // What a spreadsheet would take for a formula may come from a label. Source: OWASP, "CSV Injection".
+  return csv(rows, { header: hasHead && columns.length > 0, columns, escape_formulas: true });
 }
 
 /** Fields of fields as "timingsMs.total"; lists as JSON. */
@@ -51,6 +49,5 @@ function flat(value: unknown): Record<string, string> {
 
 function cell(value: unknown): string {
   if (value === null || value === undefined) return "";
-  if (typeof value === "string") return FORMULA.test(value) ? `'${value}` : value;
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }

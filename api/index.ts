@@ -31,7 +31,9 @@ export { OPERATION_STATES, type OperationView, operationSchema, operationsQuery 
 export { PROBLEM_TYPE, PROBLEM_URN, type Problem, problemSchema } from "./problem.ts";
 export {
   SESSION_CHANNELS,
+  SESSION_WINDOW_BYTES,
   type SessionOrder,
+  type SessionReport,
   type SessionStart,
   sessionOrderSchema,
   sessionReportSchema,

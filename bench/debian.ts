@@ -12,7 +12,22 @@ const DOCKED_TIMEOUT_MS = 600_000;
 const IDLE_VMS = 8;
 /** A GET without a program for it in the guest. */
 const GET = 'exec 3<>/dev/tcp/127.0.0.1/80; printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3; cat <&3';
+const ASK_TIMEOUT_MS = 10_000;
 const MEMORY_OF_16_GIB = 16 * 1024;
+
+/** What a VM has for its own library: the helper, which no user of the package talks to. */
+interface Inside {
+  whileRunning<T>(
+    what: string,
+    work: (clone: { readonly guest: { readonly helper: Helper } }) => Promise<T>,
+  ): Promise<T>;
+}
+interface Helper {
+  request(
+    operations: readonly { readonly name: "http"; readonly value: string }[],
+    options: { readonly timeoutMs: number },
+  ): Promise<readonly string[]>;
+}
 
 const specOf = (substrate: string): ActivateSpec => ({ substrate, network: { fabric: "mcast" } });
 
@@ -68,14 +83,14 @@ ${phaseTable(summaries)}
 
 ## A web server
 
-nginx runs in the substrate. The first request to it in a VM that was just claimed, by a program in the guest, against a program
-that does nothing: milliseconds at the median, n ${claims}.
+nginx runs in the substrate. The first request to it in a VM that was just claimed, and the second: milliseconds from asking to
+the status line, n ${claims}. The helper asks, which runs in the guest already: nothing else has to be started there.
 
 ${markdownTable(
   ["", "p50", "p99"],
   [
-    ["a program that does nothing", asked.nothing.p50, asked.nothing.p99],
-    ["one that asks", asked.request.p50, asked.request.p99],
+    ["first request", asked.first.p50, asked.first.p99],
+    ["second request", asked.again.p50, asked.again.p99],
   ],
 )}
 
@@ -143,25 +158,33 @@ async function full(substrate: string, pool: Pool, signal: AbortSignal): Promise
   await atRest(pool, signal);
 }
 
+/**
+ * The first request to nginx in a VM that was just claimed. It is asked by the helper that runs in the guest already, so that
+ * nothing but the question and its answer is measured; who waits for a claim asks from outside, by a network that is there.
+ */
 async function askWeb(count: number, pool: Pool, { signal }: Context) {
-  const nothing: number[] = [];
-  const request: number[] = [];
+  const firstMs: number[] = [];
+  const againMs: number[] = [];
   await pool.dock("web", { min: DOCK_DEPTH, max: DOCK_DEPTH, primed: true });
-  for (let i = 0; i < count * 2; i++) {
+  for (let i = 0; i < count; i++) {
     await full("web", pool, signal);
     const [vm] = (await pool.activate(1, specOf("web"), { signal })) as [Vm];
-    const asks = i % 2 === 0;
-    const startedAt = performance.now();
-    const { stdout } = await vm.exec(["bash", "-c", asks ? GET : ":"]);
-    (asks ? request : nothing).push(performance.now() - startedAt);
-    check(!asks || stdout.includes("hello from a clone"), `the web server said ${JSON.stringify(stdout)}`);
+    for (const times of [firstMs, againMs]) {
+      const { status, ms } = await (vm as unknown as Inside).whileRunning("request", async ({ guest }) => {
+        const startedAt = performance.now();
+        const [answered] = await guest.helper.request([{ name: "http", value: "80,/" }], { timeoutMs: ASK_TIMEOUT_MS });
+        return { status: answered, ms: performance.now() - startedAt };
+      });
+      check(status === "200", `the web server answered with status ${status}`);
+      times.push(ms);
+    }
+    const { stdout } = await vm.exec(["bash", "-c", GET]);
+    check(stdout.includes("hello from a clone"), `the web server said ${JSON.stringify(stdout)}`);
     await release([vm]);
   }
   await pool.dock("web", { min: 0, max: 0 });
-  const asked = { nothing: summarize(nothing), request: summarize(request) };
-  progress(
-    `first request: p50 ${asked.request.p50.toFixed(1)} ms, of which ${asked.nothing.p50.toFixed(1)} for any program`,
-  );
+  const asked = { first: summarize(firstMs), again: summarize(againMs) };
+  progress(`first request: p50 ${asked.first.p50.toFixed(1)} ms, the second ${asked.again.p50.toFixed(1)}`);
   return asked;
 }
 

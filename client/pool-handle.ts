@@ -1,4 +1,9 @@
-import type { EventSource, Pool, PoolEvents, Vm, VmEvents } from "../lib/index.ts";
+import type { EventSource, Pool, PoolEvents, Session, Vm, VmEvents } from "../lib/index.ts";
+
+/** A program that runs in a VM, with its streams. */
+export interface SessionHandle
+  extends AsyncDisposable,
+    Pick<Session, "stdin" | "stdout" | "stderr" | "resize" | "kill" | "exited"> {}
 
 /** A VM, of this process or of a daemon. */
 export interface VmHandle
@@ -33,6 +38,7 @@ export interface VmHandle
       | "release"
     > {
   readonly events: EventSource<VmEvents>;
+  session(...given: Parameters<Vm["session"]>): Promise<SessionHandle>;
   fork(...given: Parameters<Vm["fork"]>): Promise<VmHandle[]>;
 }
 

@@ -11,6 +11,7 @@ import {
   isVmSubstrateError,
   type ReadFileOptions,
   type Resources,
+  type SessionOptions,
   type Timings,
   type Vm,
   type VmEvents,
@@ -22,6 +23,7 @@ import {
 import type { Http, HttpRequest, HttpResponse } from "./http.ts";
 import type { OperationCalls } from "./operations.ts";
 import type { VmHandle } from "./pool-handle.ts";
+import { RemoteSession } from "./remote-session.ts";
 
 export interface RemoteVmDependencies {
   readonly http: Http;
@@ -100,6 +102,15 @@ export class RemoteVm implements VmHandle {
     const { stdoutBase64, stderrBase64, ...result } = response.json() as Wire<ExecResult>;
     const [stdoutBytes, stderrBytes] = [Buffer.from(stdoutBase64, "base64"), Buffer.from(stderrBase64, "base64")];
     return { ...result, stdout: stdoutBytes.toString(), stderr: stderrBytes.toString(), stdoutBytes, stderrBytes };
+  }
+
+  async session(argv: readonly string[], options: SessionOptions = {}): Promise<RemoteSession> {
+    if (this.isGone) throw gone(this, "session");
+    try {
+      return await RemoteSession.open(this.#deps.http.target, this.id, argv, options);
+    } catch (error) {
+      throw isEnd(error) ? gone(this, "session", error) : error;
+    }
   }
 
   async readFile(path: string, { signal, ...options }: ReadFileOptions = {}): Promise<Uint8Array> {

@@ -108,6 +108,15 @@ export class Metrics {
       });
     }
     new Gauge({
+      name: `${PREFIX}leases`,
+      help: "Identity values that clones hold, and addresses in quarantine.",
+      labelNames: ["state"],
+      registers,
+      collect() {
+        for (const [state, count] of Object.entries(pool.leases)) this.set({ state }, count);
+      },
+    });
+    new Gauge({
       name: `${PREFIX}clones`,
       help: "Processes of clones, docked ones included.",
       registers,

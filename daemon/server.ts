@@ -20,6 +20,7 @@ import { eventRoutes } from "./routes/events.ts";
 import { guestRoutes } from "./routes/guest.ts";
 import { operationRoutes } from "./routes/operations.ts";
 import { pageRoutes } from "./routes/page.ts";
+import { sessionRoutes } from "./routes/session.ts";
 import { substrateRoutes } from "./routes/substrates.ts";
 import { probeRoutes, systemRoutes } from "./routes/system.ts";
 import { vmRoutes } from "./routes/vms.ts";
@@ -100,6 +101,7 @@ export async function buildServer(
       dockRoutes(api, context);
       vmRoutes(api, context);
       guestRoutes(api, context);
+      await sessionRoutes(api, context);
       operationRoutes(api, context);
       eventRoutes(api, context);
     },

@@ -11,6 +11,10 @@ export {
   type Phase,
   type ReadFileOptions,
   type Resources,
+  type Session,
+  type SessionExit,
+  type SessionOptions,
+  type TerminalSize,
   type Timings,
   type Vm,
   type VmEvents,
@@ -31,6 +35,7 @@ export {
   type DoctorOptions,
   doctor,
 } from "./host/index.ts";
+export type { LeaseUse } from "./netcfg/index.ts";
 export {
   type ActivateOptions,
   type ActivateOutcome,

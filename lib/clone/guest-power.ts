@@ -1,3 +1,4 @@
+import { withDeadline } from "../core/index.ts";
 import { verifyResumed } from "../netcfg/index.ts";
 import { abandonCapture } from "../substrate/index.ts";
 import type { VmParts } from "./vm-parts.ts";
@@ -27,6 +28,16 @@ export class GuestPower {
     const { clone, identity, target } = this.#parts;
     const working = verifyResumed(clone.guest.helper, identity, target, { timeoutMs: PAUSE_TIMEOUT_MS });
     await clone.instance.process.guard("resume", working);
+  }
+
+  /** @param isRunning whether the guest is asked as well as its monitor @throws VmSubstrateError VM_UNRESPONSIVE, QEMU_EXITED, QMP_*, GUEST_AGENT_* */
+  async signOfLife(isRunning: () => boolean, timeoutMs: number): Promise<void> {
+    const { instance, guest } = this.#parts.clone;
+    const beating = withDeadline({ what: "heartbeat", timeoutMs, timeoutCode: "VM_UNRESPONSIVE" }, async (signal) => {
+      await instance.qmp.execute("query-status", {}, { signal });
+      if (isRunning()) await (await guest.agent()).execute("guest-ping", {}, { timeoutMs, signal });
+    });
+    await instance.process.guard("heartbeat", beating);
   }
 
   /** Makes the guest run, or not, whatever an earlier owner got to. @throws VmSubstrateError as the others */

@@ -20,6 +20,14 @@ export {
   type Resources,
   type ResourcesRequest,
 } from "./resources.ts";
+export {
+  type Session,
+  type SessionExit,
+  SessionInput,
+  type SessionOptions,
+  SessionOutput,
+  type TerminalSize,
+} from "./session/index.ts";
 export { Vm } from "./vm.ts";
 export {
   argvSchema,

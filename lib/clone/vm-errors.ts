@@ -16,13 +16,15 @@ const UNANSWERED: ReadonlySet<ErrorCode> = new Set([
   "GUEST_AGENT_CLOSED",
 ]);
 
+const MONITOR_SILENT: ReadonlySet<ErrorCode> = new Set(["TIMEOUT", "QMP_CONNECT", "QMP_CLOSED", "QMP_PROTOCOL"]);
+
 export function isUnanswered(error: unknown): boolean {
   return isVmSubstrateError(error) && UNANSWERED.has(error.code);
 }
 
 /** A monitor that does not answer, or whose connection is lost. */
 export function isMonitorSilent(error: unknown): boolean {
-  return isVmSubstrateError(error) && (error.code === "TIMEOUT" || error.code.startsWith("QMP_"));
+  return isVmSubstrateError(error) && MONITOR_SILENT.has(error.code);
 }
 
 export function goneError(vm: NamedVm, what: string, cause?: unknown): VmSubstrateError {

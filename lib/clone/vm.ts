@@ -1,11 +1,4 @@
-import {
-  type EventSource,
-  Events,
-  isVmSubstrateError,
-  type VmSubstrateError,
-  validate,
-  withDeadline,
-} from "../core/index.ts";
+import { type EventSource, Events, isVmSubstrateError, type VmSubstrateError, validate } from "../core/index.ts";
 import { type ExitCause, type ProcessMemory, type ProcessName, processMemory } from "../host/index.ts";
 import type { GuestAgent } from "../qmp/index.ts";
 import type { Clone } from "./clone.ts";
@@ -16,6 +9,7 @@ import { GuestPower } from "./guest-power.ts";
 import { execution, reading, writing } from "./guest-programs.ts";
 import type { Timings } from "./phases.ts";
 import type { Resources } from "./resources.ts";
+import { type Session, type SessionOptions, Sessions, sessionRequest } from "./session/index.ts";
 import { goneError, isMonitorSilent, isUnanswered, noSignOfLife, parkedError, silentError } from "./vm-errors.ts";
 import {
   type ExecOptions,
@@ -53,6 +47,7 @@ export class Vm implements AsyncDisposable {
   readonly #clone: Clone;
   readonly #power: GuestPower;
   readonly #console: GuestConsole;
+  readonly #sessions: Sessions;
   readonly #owner: VmOwner<Vm>;
   readonly #events = new Events<VmEvents>();
   #state: Exclude<VmState, "unresponsive">;
@@ -81,6 +76,7 @@ export class Vm implements AsyncDisposable {
     this.#clone = parts.clone;
     this.#power = new GuestPower(parts);
     this.#console = new GuestConsole(parts.clone.instance);
+    this.#sessions = new Sessions(parts.clone.instance, parts.state !== undefined);
     this.#owner = parts.owner;
     this.#state = parts.state ?? "running";
     void parts.clone.instance.process.exited.then((cause) => this.#onExit(cause));
@@ -117,6 +113,18 @@ export class Vm implements AsyncDisposable {
    */
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
     return this.#withAgent("exec", execution(argv, options, this.#parts.env));
+  }
+
+  /**
+   * Runs a program in the guest as if it ran here: its streams are this session's, with a terminal where one is asked for.
+   * Resolves when it runs. Whoever opens a session ends it, or its program does.
+   *
+   * @throws VmSubstrateError VM_GONE, VM_PARKED, INVALID_ARGUMENT, GUEST_COMMAND_FAILED (no such program or folder),
+   *   SESSION_FAILED, GUEST_AGENT_*, TIMEOUT, ABORTED
+   */
+  async session(argv: readonly string[], options: SessionOptions = {}): Promise<Session> {
+    const request = sessionRequest(argv, options, this.#parts.env);
+    return this.#withAgent("session", (agent) => this.#sessions.open(agent, request));
   }
 
   /** @throws VmSubstrateError VM_GONE, VM_PARKED, INVALID_ARGUMENT, GUEST_COMMAND_FAILED, GUEST_AGENT_*, TIMEOUT, ABORTED */
@@ -211,6 +219,7 @@ export class Vm implements AsyncDisposable {
     if (this.#isGone) return;
     try {
       await this.#power.settle(this.#state === "parked" ? "parked" : "running", timeoutMs);
+      await this.#sessions.sweep();
     } catch (cause) {
       if (this.#isGone) return;
       this.#setUnresponsive(silentError(this, "taking over", "it", cause));
@@ -249,16 +258,20 @@ export class Vm implements AsyncDisposable {
   whileRunning<T>(what: string, work: (clone: Clone) => Promise<T>, { isKept = true } = {}): Promise<T> {
     return this.#inTurn(what, async () => {
       if (this.#state === "parked") throw parkedError(this, what);
-      try {
-        const result = await this.#clone.instance.process.guard(what, work(this.#clone));
-        if (isKept) await this.#power.mendClock();
-        return result;
-      } catch (error) {
-        if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(this, what, error);
-        if (isKept) await this.#power.mendClock().catch(() => {}); // it may have been paused
-        throw error;
-      }
+      return this.#sessions.without(what, () => this.#guarded(what, work, isKept));
     });
+  }
+
+  async #guarded<T>(what: string, work: (clone: Clone) => Promise<T>, isKept: boolean): Promise<T> {
+    try {
+      const result = await this.#clone.instance.process.guard(what, work(this.#clone));
+      if (isKept) await this.#power.mendClock();
+      return result;
+    } catch (error) {
+      if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(this, what, error);
+      if (isKept) await this.#power.mendClock().catch(() => {}); // it may have been paused
+      throw error;
+    }
   }
 
   /** Ends the VM and gives back all it held. Idempotent; resolves when nothing of it is left. */
@@ -279,6 +292,7 @@ export class Vm implements AsyncDisposable {
     await this.#last;
     if (this.#isGone) return;
     this.#state = "detached";
+    await this.#sessions.leave(goneError(this, "session"));
     await this.#clone.detach();
   }
 
@@ -291,12 +305,7 @@ export class Vm implements AsyncDisposable {
     if (this.#isGone) return;
     const asked = this.#state;
     try {
-      const { instance, guest } = this.#clone;
-      const beating = withDeadline({ what: "heartbeat", timeoutMs, timeoutCode: "VM_UNRESPONSIVE" }, async (signal) => {
-        await instance.qmp.execute("query-status", {}, { signal });
-        if (this.#state === "running") await (await guest.agent()).execute("guest-ping", {}, { timeoutMs, signal });
-      });
-      await instance.process.guard("heartbeat", beating);
+      await this.#power.signOfLife(() => this.#state === "running", timeoutMs);
       if (!this.#responsive) this.#setResponsive();
     } catch (cause) {
       if (this.#isGone || isVmSubstrateError(cause, "QEMU_EXITED")) return;
@@ -326,6 +335,7 @@ export class Vm implements AsyncDisposable {
 
   #end(): Promise<void> {
     this.#gone ??= (async () => {
+      this.#sessions.end(goneError(this, "session"));
       // What fails does not keep the rest: a VM is ended even when nothing can be recorded any more.
       const owner = this.#owner;
       const failures: unknown[] = [];

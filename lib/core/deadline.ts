@@ -79,7 +79,8 @@ export function throwIfAborted(signal: AbortSignal | undefined, what: string): v
 }
 
 /** An inner deadline's own error passes through unchanged, so that a timeout is not reported as somebody's abort. */
-function abortedError(signal: AbortSignal | undefined, what: string): VmSubstrateError {
+/** The error of a call whose caller has given up. */
+export function abortedError(signal: AbortSignal | undefined, what: string): VmSubstrateError {
   if (signal?.reason instanceof VmSubstrateError) return signal.reason;
   return new VmSubstrateError("ABORTED", `${what}: aborted by the caller`, { cause: signal?.reason });
 }

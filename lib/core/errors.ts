@@ -18,6 +18,7 @@ export const ERROR_CODES = {
   GUEST_COMMAND_FAILED: "The guest agent answered a command with an error.",
   GUEST_HELPER_FAILED: "The resident helper in the guest did not answer, or refused an operation.",
   GUEST_EXEC_TIMEOUT: "A command in the guest ran past its timeout and was killed.",
+  SESSION_FAILED: "A session with a program in the guest could not be carried there, or lost its way.",
 
   QEMU_MISSING: "The QEMU executable was not found or cannot be run.",
   QEMU_UNSUPPORTED: "This QEMU lacks a version or feature that is needed.",

@@ -1,4 +1,4 @@
-export { throwIfAborted, withDeadline, withDeadlineAndUndo } from "./deadline.ts";
+export { abortedError, throwIfAborted, withDeadline, withDeadlineAndUndo } from "./deadline.ts";
 export {
   ERROR_CODES,
   type ErrorCode,
@@ -11,5 +11,6 @@ export { hostFailure } from "./host-failure.ts";
 export { newId } from "./ids.ts";
 export { type Logger, silentLogger, withFields } from "./logger.ts";
 export { Reconnecting } from "./reconnecting.ts";
+export { Turns } from "./turns.ts";
 export { formatMiB, KIB, MIB } from "./units.ts";
 export { signalSchema, validate } from "./validate.ts";

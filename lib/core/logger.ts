@@ -11,7 +11,7 @@ const ignore = () => {};
 /** The default: a library does not write to a terminal that it does not own. */
 export const silentLogger: Logger = Object.freeze({ debug: ignore, info: ignore, warn: ignore, error: ignore });
 
-/** A logger whose lines have these fields as well; a line's own come first where they have the same name. */
+/** A logger whose lines have these fields as well; where both have one, the line's own counts. */
 export function withFields(logger: Logger, fields: Readonly<Record<string, unknown>>): Logger {
   return {
     debug: (own, message) => logger.debug({ ...fields, ...own }, message),

@@ -1,4 +1,5 @@
 export { cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
+export { type Compilation, compiledOnce } from "./compiled-once.ts";
 export { takeConsole } from "./console.ts";
 export { type DaemonPlace, daemonPlace, defaultConfigFile } from "./daemon-place.ts";
 export { DISK_FORMATS, type DiskFormat, DiskImage, MAX_IMAGE_MIB } from "./disk-image.ts";
@@ -43,4 +44,5 @@ export { identifyQemu, type QemuBinary } from "./qemu-binary.ts";
 export { QemuInstance } from "./qemu-instance.ts";
 export { QemuProcess } from "./qemu-process.ts";
 export { runTool, type ToolOptions } from "./run-tool.ts";
+export { isPortOpen, plugPort, SESSION_PORT, unplugPort } from "./serial-port.ts";
 export { ACCELERATORS, type Accelerator, type MachineGrowth, type VmConfig } from "./vm-config.ts";

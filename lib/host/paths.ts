@@ -90,7 +90,7 @@ export class Paths {
   recipeLayers(recipe: string): string {
     return join(this.cacheDir, "recipes", recipe, "layers");
   }
-  /** Compiled on this machine: the fork server's library. */
+  /** Compiled on this machine: the fork server's library, and the guest's program of sessions. */
   get nativeLibraries() {
     return join(this.cacheDir, "native");
   }
@@ -141,6 +141,8 @@ export class Paths {
       agent: socketPath(join(sockets, "agent")),
       helper: socketPath(join(sockets, "helper")),
       migration: socketPath(join(sockets, "state")),
+      stream: socketPath(join(sockets, "stream")),
+      programs: this.nativeLibraries,
     };
   }
 }
@@ -187,6 +189,10 @@ export interface VmPaths {
   readonly agent: string;
   readonly helper: string;
   readonly migration: string;
+  /** Of its sessions, while it has any. */
+  readonly stream: string;
+  /** Compiled on this machine, to be carried into the guest. */
+  readonly programs: string;
 }
 
 function recipePaths(dir: string): RecipePaths {

@@ -46,7 +46,11 @@ const TCG_CACHE_MIB = 32;
  */
 const TCG_CACHE_PER_CPU_MIB = 4;
 
+/** Port 0 is for consoles, 1 the agent's and 2 the helper's. */
 const SERIAL_PORTS = 4;
+export const SERIAL_BUS = "serial0.0";
+/** The one that is left, for what is plugged in while the VM runs. Another number of ports would be another machine. */
+export const FREE_PORT = 3;
 /**
  * An interrupt for each queue (two a port, two of control) and one for the configuration. With fewer they share one, and the
  * guest looks at every port whenever one has something.
@@ -90,11 +94,11 @@ export function qemuArgv(config: VmConfig): string[] {
       vectors: SERIAL_VECTORS,
     }),
     ["-chardev", listeningSocket("agent0", config.sockets.agent)],
-    device({ driver: "virtserialport", bus: "serial0.0", nr: 1, chardev: "agent0", name: "org.qemu.guest_agent.0" }),
+    device({ driver: "virtserialport", bus: SERIAL_BUS, nr: 1, chardev: "agent0", name: "org.qemu.guest_agent.0" }),
     ["-chardev", listeningSocket("helper0", config.sockets.helper)],
     device({
       driver: "virtserialport",
-      bus: "serial0.0",
+      bus: SERIAL_BUS,
       nr: 2,
       chardev: "helper0",
       name: "org.vm-substrate.helper.0",

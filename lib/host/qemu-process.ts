@@ -23,6 +23,7 @@ const CHANNEL_ENDED: ReadonlySet<ErrorCode> = new Set([
   "QMP_CLOSED",
   "GUEST_AGENT_CLOSED",
   "GUEST_HELPER_FAILED",
+  "SESSION_FAILED",
 ]);
 
 export interface SpawnOptions extends SpawnRequest {

@@ -23,7 +23,7 @@ export {
 } from "./identity/index.ts";
 export { isAddress, isAddress6 } from "./ip-address.ts";
 export { enclosingNetwork } from "./ip-subnet.ts";
-export { type Hold, LeaseBook, type LeasedValues } from "./leases.ts";
+export { type Hold, LeaseBook, type LeasedValues, type LeaseUse } from "./leases.ts";
 export { isUnicastMac, linkLocalOf, randomMac } from "./mac.ts";
 export { Network, type NetworkSpec } from "./network.ts";
 export {

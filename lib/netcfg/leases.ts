@@ -41,6 +41,13 @@ export interface HoldOptions {
   readonly evicting?: readonly string[] | undefined;
 }
 
+export interface LeaseUse {
+  /** Addresses, MACs and host names. */
+  readonly held: number;
+  /** Addresses whose neighbours still remember who had them. */
+  readonly quarantined: number;
+}
+
 /** Values that were chosen, and that nobody else of this process can get until the change is cancelled. */
 export interface Hold extends Change {
   /** In the order of the owners. */
@@ -214,6 +221,11 @@ export class LeaseBook {
   /** How many values are held durably. */
   get size(): number {
     return this.owners().reduce((sum, owner) => sum + this.#table.keysOf(owner).size, 0);
+  }
+
+  /** How many values are held, and how many addresses are given to nobody for a while. */
+  get use(): LeaseUse {
+    return { held: this.size, quarantined: this.#table.quarantine.size };
   }
 
   /** Whether an address of a subnet is held, or is about to be. */

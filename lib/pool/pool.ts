@@ -2,6 +2,7 @@ import { rm } from "node:fs/promises";
 import type { OnFailpoint, Vm } from "../clone/index.ts";
 import { type EventSource, silentLogger, validate } from "../core/index.ts";
 import { ensurePrivateDir, ForkServer, identifyQemu, Paths, sharedMemory } from "../host/index.ts";
+import type { LeaseUse } from "../netcfg/index.ts";
 import { OwnerLock } from "../store/index.ts";
 import { recipeFromFile, recipeNamed, type SubstrateVersion } from "../substrate/index.ts";
 import { Calls } from "./calls.ts";
@@ -123,6 +124,11 @@ export class Pool implements AsyncDisposable {
   /** What the clones of this pool take, docked ones included. */
   get memory(): MemoryUse {
     return this.#parts.memory.use;
+  }
+
+  /** Identity values (addresses, MACs, host names) that clones hold, and addresses that are given to nobody for a while. */
+  get leases(): LeaseUse {
+    return this.#parts.state.leases.use;
   }
 
   /** The substrates in the catalog. @throws VmSubstrateError SUBSTRATE_CORRUPT, POOL_CLOSED */

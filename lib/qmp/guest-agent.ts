@@ -7,6 +7,7 @@ import {
   type Logger,
   messageOf,
   silentLogger,
+  Turns,
   VmSubstrateError,
   withDeadline,
 } from "../core/index.ts";
@@ -25,7 +26,6 @@ import { closedError, LineSocket } from "./line-socket.ts";
 import type { NoArguments, QmpArguments } from "./qmp-commands.ts";
 import { readError } from "./qmp-message.ts";
 import { BadShapeError } from "./shape.ts";
-import { Turns } from "./turns.ts";
 import { shownText } from "./untrusted-text.ts";
 
 export interface GuestAgentConnectOptions {

@@ -32,6 +32,7 @@ export {
   type WriteGuestFileOptions,
   writeGuestFile,
 } from "./guest-files.ts";
+export { DEFAULT_GUEST_PATH } from "./limits.ts";
 export { LineSocket, type LineSocketClose, type LineSocketCodes, type LineSocketOptions } from "./line-socket.ts";
 export { QmpClient } from "./qmp-client.ts";
 export type {

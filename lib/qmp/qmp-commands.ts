@@ -31,6 +31,8 @@ export interface QmpCommands {
   balloon: { args: { value: number }; result: EmptyResult };
   /** `actual` is the size that the guest has, in bytes. */
   "query-balloon": { args: NoArguments; result: { readonly actual: number } };
+  "chardev-add": { args: { id: string; backend: AnyProperties }; result: AnyProperties };
+  "chardev-remove": { args: { id: string }; result: EmptyResult };
   "query-chardev": { args: NoArguments; result: readonly ChardevInfo[] };
   "human-monitor-command": { args: { "command-line": string; "cpu-index"?: number }; result: string };
   "query-commands": { args: NoArguments; result: readonly { readonly name: string }[] };

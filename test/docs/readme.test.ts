@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 const ROOT = join(import.meta.dirname, "../..");
 const COMPILER = join(ROOT, "node_modules/.bin/tsc");
-const WITH_EXAMPLES = ["README.md", "docs/QMP.md"];
+const WITH_EXAMPLES = ["README.md", "docs/QMP.md", "docs/CLIENT.md"];
 const COMPILE_TIMEOUT_MS = 60_000;
 
 /** The TypeScript examples of a page as one module, as they follow one another, each on the line that it has in the page. */
@@ -72,6 +72,7 @@ describe("TypeScript examples", () => {
       paths: {
         "vm-substrate": [join(ROOT, "lib/index.ts")],
         "vm-substrate/qmp": [join(ROOT, "lib/qmp/index.ts")],
+        "vm-substrate/client": [join(ROOT, "client/index.ts")],
       },
       typeRoots: [join(ROOT, "node_modules/@types")],
       // As in a project of a user's, which is strict but no stricter.
@@ -104,7 +105,8 @@ describe("TypeScript examples", () => {
     for (const page of WITH_EXAMPLES) {
       const specifiers = [...examplesOf(page).matchAll(/\bfrom "([^"]+)"/g)].map(([, specifier]) => specifier);
       expect(specifiers.length, page).toBeGreaterThan(0);
-      for (const specifier of specifiers) expect(specifier, page).toMatch(/^(vm-substrate(\/qmp)?|node:[a-z/]+)$/);
+      for (const specifier of specifiers)
+        expect(specifier, page).toMatch(/^(vm-substrate(\/(qmp|client))?|node:[a-z/]+)$/);
     }
   });
 });
@@ -142,10 +144,10 @@ function fieldsOf(text: string, name: string): string[] {
   return [...body.matchAll(/^ {2}readonly ([a-zA-Z]+)\??:/gm)].map(([, field = ""]) => field);
 }
 
-/** First cells of the README's table below a line that begins so. */
-function optionsBelow(heading: string): string[] {
-  const readme = source("README.md");
-  const table = readme.slice(readme.indexOf(`\n${heading}`)).split("\n\n")[1] ?? "";
+/** First cells of a page's table below a line that begins so. */
+function optionsBelow(heading: string, page = "README.md"): string[] {
+  const text = source(page);
+  const table = text.slice(text.indexOf(`\n${heading}`)).split("\n\n")[1] ?? "";
   return [...table.matchAll(/^\| `([a-zA-Z.]+)` \|/gm)].map(([, name = ""]) => name);
 }
 
@@ -159,6 +161,10 @@ describe("the README", () => {
   it("lists every option, and no other", () => {
     const options = source("lib/pool/options.ts");
     const directories = fieldsOf(source("lib/host/paths.ts"), "Directories");
+    expect(optionsBelow("`connect(options)`", "docs/CLIENT.md")).toEqual([
+      ...directories,
+      ...fieldsOf(source("client/connect.ts"), "ConnectOptions"),
+    ]);
     expect(optionsBelow("`Pool.open(options)`")).toEqual([...directories, ...fieldsOf(options, "PoolOptions")]);
     expect(optionsBelow("`pool.build(options)`").toSorted()).toEqual(fieldsOf(options, "BuildOptions").toSorted());
     expect(optionsBelow("`pool.dock(name, options)`,")).toEqual(fieldsOf(options, "DockOptions"));

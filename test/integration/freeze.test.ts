@@ -20,9 +20,12 @@ test("a VM becomes a substrate as it runs, and goes on as itself", { timeout: 24
   await vi.waitFor(async () => expect(await count(source)).toBeGreaterThan(3), 10_000);
   const least = await count(source);
 
+  const built: string[] = [];
+  pool.events.on("built", (substrate) => void built.push(`${substrate.name}@${substrate.version}`));
   const steps: string[] = [];
   const frozen = await source.freeze({ name: "saved", onProgress: ({ step }) => steps.push(step) });
   expect(frozen).toEqual({ name: "saved", version: 1 });
+  expect(built).toEqual(["saved@1"]);
   expect(steps).toEqual(["boot", "generalize", "miniaturize", "freeze", "digest", "done"]);
   expect(pool.vms).toEqual([source]);
   expect(await shell(source, "hostname")).toBe("master");

@@ -1,51 +1,14 @@
 import { describe, expect, it } from "vitest";
-import {
-  type AddressRequest,
-  type Change,
-  commit,
-  HostnamePattern,
-  LeaseBook,
-  type LeasedValues,
-  Network,
-} from "../../lib/netcfg/index.ts";
-import { MemoryStore } from "../support/memory-store.ts";
+import { commit, HostnamePattern, Network } from "../../lib/netcfg/index.ts";
+import { AUTOMATIC, EXACT, LeaseFixture, NETWORK, VALUES } from "../support/lease-fixture.ts";
 
-const QUARANTINE_MS = 1000;
-const NETWORK = Network.parse({ subnet: "10.0.0.0/29", subnet6: "fd00::/64" });
-const AUTOMATIC: AddressRequest = { hostname: HostnamePattern.parse("n-{index}"), network: NETWORK };
-const VALUES: LeasedValues = { hostname: "n-0", mac: "02:00:00:00:00:01", address: "10.0.0.1", address6: "fd00::1" };
-const EXACT: AddressRequest = {
-  network: NETWORK,
-  hostname: [VALUES.hostname],
-  macs: [VALUES.mac],
-  addresses: [VALUES.address],
-  addresses6: ["fd00::1"],
-};
 const ADDRESS = { ...AUTOMATIC, addresses: ["10.0.0.1"] };
-
-class Fixture {
-  readonly store = new MemoryStore();
-  nowMs = 0;
-
-  open(): Promise<LeaseBook> {
-    return LeaseBook.open(this.store, { quarantineMs: QUARANTINE_MS, now: () => this.nowMs });
-  }
-
-  async commit(...changes: Change[]): Promise<void> {
-    expect(await commit(this.store, changes)).toBe(true);
-  }
-
-  get keys(): string[] {
-    return [...this.store.contents.keys()].toSorted();
-  }
-}
-
 const KEYS = ["leases/address/10.0.0.1", "leases/address/fd00::1", "leases/hostname/n-0", `leases/mac/${VALUES.mac}`];
 const conflict = (details: object) => expect.objectContaining({ code: "LEASE_CONFLICT", details });
 
 describe("a hold", () => {
   it("keeps values from others at once, and is durable with its transaction", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const book = await fixture.open();
     const hold = book.hold(["vm1"], EXACT);
     expect(hold.values).toEqual([VALUES]);
@@ -66,7 +29,7 @@ describe("a hold", () => {
   });
 
   it("that is cancelled gives everything back, without quarantine", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const book = await fixture.open();
     const hold = book.hold(["vm1"], EXACT);
     hold.cancel();
@@ -76,7 +39,7 @@ describe("a hold", () => {
   });
 
   it("that is cancelled after others have looked past it leaves no hole", async () => {
-    const book = await new Fixture().open();
+    const book = await new LeaseFixture().open();
     const first = book.hold(["a"], AUTOMATIC);
     expect(book.hold(["b"], AUTOMATIC).values[0]).toMatchObject({ hostname: "n-1", address: "10.0.0.2" });
     first.cancel();
@@ -84,13 +47,13 @@ describe("a hold", () => {
   });
 
   it("for several owners takes all or nothing", async () => {
-    const book = await new Fixture().open();
+    const book = await new LeaseFixture().open();
     expect(() => book.hold(["a", "b"], { ...AUTOMATIC, addresses: ["10.0.0.1", "10.0.0.1"] })).toThrow();
     expect(book.hold(["a", "b"], AUTOMATIC).values.map(({ hostname }) => hostname)).toEqual(["n-0", "n-1"]);
   });
 
   it("is refused to an owner that has one, or is named twice", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const book = await fixture.open();
     const invalid = expect.objectContaining({ code: "INVALID_ARGUMENT" });
     expect(() => book.hold(["a", "a"], AUTOMATIC)).toThrow(invalid);
@@ -102,7 +65,7 @@ describe("a hold", () => {
   });
 
   it("that lost against another process is cancelled", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const [one, other] = [await fixture.open(), await fixture.open()];
     const [first, second] = [one.hold(["vm1"], EXACT), other.hold(["vm2"], EXACT)];
     await fixture.commit(first);
@@ -116,7 +79,7 @@ describe("a hold", () => {
 
 describe("replacing", () => {
   it("gives the old values back with the new ones, without quarantine", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const book = await fixture.open();
     await fixture.commit(book.hold(["vm1"], EXACT));
     const wanted = { ...AUTOMATIC, hostname: ["web"], addresses: ["10.0.0.5"], macs: [VALUES.mac] };
@@ -132,7 +95,7 @@ describe("replacing", () => {
   });
 
   it("may exchange values between owners, and gives all back when it is cancelled", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const book = await fixture.open();
     await fixture.commit(book.hold(["a", "b"], AUTOMATIC));
     const before = [book.valuesOf("a"), book.valuesOf("b")];
@@ -145,7 +108,7 @@ describe("replacing", () => {
   });
 
   it("chooses the lowest again, also of what it gives back", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const book = await fixture.open();
     await fixture.commit(book.hold(["a", "b"], AUTOMATIC));
     expect(book.hold(["a"], AUTOMATIC, { replacing: true }).values[0]).toMatchObject({ address: "10.0.0.1" });
@@ -154,7 +117,7 @@ describe("replacing", () => {
 
 describe("evicting", () => {
   it("gives the values of others to who asks for them, and back when it is cancelled", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const book = await fixture.open();
     await fixture.commit(book.hold(["docked"], EXACT));
     expect(() => book.hold(["vm1"], EXACT)).toThrow(expect.objectContaining({ code: "LEASE_CONFLICT" }));
@@ -174,7 +137,7 @@ describe("evicting", () => {
   });
 
   it("may be all that there is to do, as may nothing", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const book = await fixture.open();
     await fixture.commit(book.hold(["docked"], EXACT));
     expect(book.hold([], { ...AUTOMATIC, hostname: HostnamePattern.parse("solo") }).writes).toEqual([]);
@@ -185,7 +148,7 @@ describe("evicting", () => {
 
 describe("a release", () => {
   it("frees hostname and MAC, quarantines addresses, and happens once", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const book = await fixture.open();
     await fixture.commit(book.hold(["vm1"], EXACT));
     const release = book.release("vm1");
@@ -205,7 +168,7 @@ describe("a release", () => {
   });
 
   it("that is cancelled did not happen", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const book = await fixture.open();
     await fixture.commit(book.hold(["vm1"], EXACT));
     book.release("vm1").cancel();
@@ -214,7 +177,7 @@ describe("a release", () => {
   });
 
   it("of one owner by two processes happens once, and takes nothing from who has the values since", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const book = await fixture.open();
     await fixture.commit(book.hold(["vm1"], EXACT));
     const stale = await fixture.open();
@@ -225,7 +188,7 @@ describe("a release", () => {
   });
 
   it("as a discard leaves no quarantine", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const book = await fixture.open();
     await fixture.commit(book.hold(["vm1"], EXACT));
     await fixture.commit(book.discard("vm1"));
@@ -234,122 +197,9 @@ describe("a release", () => {
   });
 });
 
-describe("a quarantine", () => {
-  async function released(): Promise<[Fixture, LeaseBook]> {
-    const fixture = new Fixture();
-    const book = await fixture.open();
-    await fixture.commit(book.hold(["vm1"], EXACT));
-    await fixture.commit(book.release("vm1"));
-    return [fixture, book];
-  }
-
-  it("ends by the given clock, and the address is the lowest again", async () => {
-    const [fixture, book] = await released();
-    fixture.nowMs = QUARANTINE_MS - 1;
-    expect(book.isFree("address", "10.0.0.1")).toBe(false);
-    fixture.nowMs = QUARANTINE_MS;
-    expect(book.isFree("address", "10.0.0.1")).toBe(true);
-    const hold = book.hold(["vm2"], AUTOMATIC);
-    expect(hold.values[0]).toMatchObject({ address: "10.0.0.1", address6: "fd00::1" });
-    await fixture.commit(hold);
-    expect((await fixture.open()).owners()).toEqual(["vm2"]);
-  });
-
-  it("lasts its full time again after reopening, but not after a refresh", async () => {
-    const [fixture, book] = await released();
-    fixture.nowMs = 900;
-    const reopened = await fixture.open();
-    await book.refresh();
-    fixture.nowMs = 1000;
-    expect(book.isFree("address", "10.0.0.1")).toBe(true);
-    expect(reopened.isFree("address", "10.0.0.1")).toBe(false);
-    fixture.nowMs = 1900;
-    expect(reopened.isFree("address", "10.0.0.1")).toBe(true);
-  });
-
-  it("is swept out of the store when it is over, and only then", async () => {
-    const [fixture, book] = await released();
-    expect(book.sweep().writes).toEqual([]);
-    fixture.nowMs = QUARANTINE_MS;
-    const cancelled = book.sweep();
-    expect(book.isFree("address", "10.0.0.1")).toBe(false); // until it is known whether the key is gone
-    cancelled.cancel();
-    expect(book.isFree("address", "10.0.0.1")).toBe(true);
-    await fixture.commit(book.sweep());
-    expect(fixture.keys).toEqual([]);
-    expect(book.sweep().writes).toEqual([]);
-    expect(book.hold(["vm2"], AUTOMATIC).values[0]?.address).toBe("10.0.0.1");
-  });
-
-  it("is swept by the way when values are leased", async () => {
-    const [fixture, book] = await released();
-    fixture.nowMs = QUARANTINE_MS;
-    await book.lease(["vm2"], { ...AUTOMATIC, addresses: ["10.0.0.6"], addresses6: ["fd00::6"] });
-    expect(fixture.keys.filter((key) => key.includes("/address/"))).toEqual([
-      "leases/address/10.0.0.6",
-      "leases/address/fd00::6",
-    ]);
-  });
-
-  it("of a sweep by another process does not end what is used since", async () => {
-    const [fixture, book] = await released();
-    const other = await fixture.open();
-    fixture.nowMs = QUARANTINE_MS;
-    await fixture.commit(other.hold(["vm2"], EXACT));
-    expect(await commit(fixture.store, [book.sweep()])).toBe(false);
-    expect((await fixture.open()).valuesOf("vm2")).toEqual(VALUES);
-  });
-
-  it("is named when nothing else is left, with the time until it ends", async () => {
-    const fixture = new Fixture();
-    const book = await fixture.open();
-    const owners = ["a", "b", "c", "d", "e", "f"];
-    await book.lease(owners, AUTOMATIC);
-    for (const owner of owners) {
-      await fixture.commit(book.release(owner));
-      fixture.nowMs += 100;
-    }
-    await expect(book.lease(["g"], AUTOMATIC)).rejects.toMatchObject({
-      code: "LEASE_EXHAUSTED",
-      details: { free: 0, needed: 1, capacity: 6, quarantined: 6, nextFreeMs: 400 },
-      message: expect.stringMatching(/only quarantined ones are left: 6 given back lately, the next is free in 400 ms/),
-    });
-    fixture.nowMs += 400;
-    expect(await book.lease(["g"], AUTOMATIC)).toMatchObject([{ address: "10.0.0.1" }]);
-  });
-});
-
-describe("an address that a foreign host uses", () => {
-  it("is given to nobody for a while", async () => {
-    const fixture = new Fixture();
-    const book = await fixture.open();
-    await fixture.commit(book.quarantine("10.0.0.1"), book.quarantine("FD00::1"));
-    for (const one of [book, await fixture.open()]) {
-      const hold = one.hold(["vm1"], AUTOMATIC);
-      expect(hold.values[0]).toMatchObject({ address: "10.0.0.2", address6: "fd00::2" });
-      hold.cancel();
-    }
-    fixture.nowMs = QUARANTINE_MS;
-    expect(book.hold(["vm1"], AUTOMATIC).values[0]?.address).toBe("10.0.0.1");
-    expect(() => book.quarantine("nonsense")).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
-  });
-
-  it("is quarantined when its holder gets another one", async () => {
-    const fixture = new Fixture();
-    const book = await fixture.open();
-    const [before] = await book.lease(["vm1"], AUTOMATIC);
-    await fixture.commit(book.quarantine("10.0.0.1"));
-    expect(book.valuesOf("vm1")).toEqual(before);
-    const [after] = await book.lease(["vm1"], AUTOMATIC, { replacing: true });
-    expect(after).toMatchObject({ hostname: "n-0", address: "10.0.0.2", address6: "fd00::1" });
-    expect(book.isFree("address", "10.0.0.1")).toBe(false);
-    expect((await fixture.open()).isFree("address", "10.0.0.1")).toBe(false);
-  });
-});
-
 describe("lease", () => {
   it("learns what others have taken, and what they have given back", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const [one, other] = [await fixture.open(), await fixture.open()];
     await one.lease(["a"], EXACT);
     await expect(other.lease(["b"], EXACT)).rejects.toMatchObject({ code: "LEASE_CONFLICT", details: { holder: "a" } });
@@ -362,7 +212,7 @@ describe("lease", () => {
   });
 
   it("gives up when others are always faster", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     fixture.store.transact = async () => ({ committed: false, revision: 1 });
     const book = await fixture.open();
     await expect(book.lease(["a"], AUTOMATIC)).rejects.toMatchObject({ code: "LEASE_CONFLICT" });
@@ -370,68 +220,9 @@ describe("lease", () => {
   });
 });
 
-describe("a refresh", () => {
-  it("does not undo what was confirmed while it was under way", async () => {
-    const fixture = new Fixture();
-    const book = await fixture.open();
-    await fixture.commit(book.hold(["old"], { ...AUTOMATIC, hostname: ["old"] }));
-    const list = fixture.store.list.bind(fixture.store);
-    fixture.store.list = async (prefix) => {
-      const listing = await list(prefix);
-      await fixture.commit(book.hold(["new"], { ...AUTOMATIC, hostname: ["new"] }), book.discard("old"));
-      return listing;
-    };
-    await book.refresh();
-    expect(book.owners()).toEqual(["new"]);
-    fixture.store.list = list;
-    await book.refresh();
-    expect(book.owners()).toEqual(["new"]);
-  });
-
-  it("may see a transaction before it is confirmed", async () => {
-    const fixture = new Fixture();
-    const book = await fixture.open();
-    const hold = book.hold(["a"], AUTOMATIC);
-    const { revision } = await fixture.store.transact(hold);
-    await book.refresh();
-    expect(book.owners()).toEqual(["a"]);
-    const stranger = await fixture.open();
-    await fixture.commit(stranger.discard("a"));
-    await book.refresh();
-    hold.confirm(revision); // late: the values are somebody else's business by now
-    expect(book.owners()).toEqual([]);
-    expect(book.isFree("hostname", "n-0")).toBe(true);
-  });
-});
-
-describe("a damaged store", () => {
-  it.each([
-    ["leases/address/10.0.0.1", "{"],
-    ["leases/address/10.0.0.1", "{}"],
-    ["leases/address/10.0.0.1", '{"owner":"","state":"held"}'],
-    ["leases/address/10.0.0.1", '{"owner":"a","state":"lost"}'],
-    ["leases/address/10.0.0.1", '{"owner":"a","state":"held","more":1}'],
-    ["leases/address/10.0.0.01", '{"owner":"a","state":"quarantined"}'],
-    ["leases/address/FD00::1", '{"owner":"a","state":"quarantined"}'],
-    ["leases/hostname/a.b", '{"owner":"a","state":"held"}'],
-    ["leases/hostname/ab", '{"owner":"a","state":"quarantined"}'],
-    ["leases/mac/ff:ff:ff:ff:ff:ff", '{"owner":"a","state":"held"}'],
-    ["leases/toString/x", '{"owner":"a","state":"held"}'],
-    ["leases/x", '{"owner":"a","state":"held"}'],
-    ["leases/hostname/half", '{"owner":"a","state":"held"}'],
-  ])("is refused: %s with %s", async (key, value) => {
-    const fixture = new Fixture();
-    await fixture.store.transact({ writes: [{ put: key, value }] });
-    await expect(fixture.open()).rejects.toMatchObject({
-      code: "STATE_DIR_DAMAGED",
-      message: expect.stringContaining(key),
-    });
-  });
-});
-
 describe("uses", () => {
   it("says whether a VM has an address of a subnet, or is about to", async () => {
-    const fixture = new Fixture();
+    const fixture = new LeaseFixture();
     const book = await fixture.open();
     const other = Network.parse({ subnet: "10.0.1.0/24" }).subnet;
     const hold = book.hold(["a"], AUTOMATIC);
@@ -444,7 +235,7 @@ describe("uses", () => {
 });
 
 it("leases and releases 20 000 VMs among thousands without going through all of them each time", async () => {
-  const fixture = new Fixture();
+  const fixture = new LeaseFixture();
   const book = await fixture.open();
   const network = Network.parse({ subnet: "10.0.0.0/16", subnet6: "fd00::/64" });
   const request = { ...AUTOMATIC, network };

@@ -5,32 +5,11 @@ import {
   type HelperAnswer,
   type HelperOperation,
 } from "../../lib/netcfg/helper-protocol.ts";
-import {
-  type HelperChannel,
-  newIdentity,
-  type PersonaliseTarget,
-  personalise,
-  publicIdentity,
-  verifyResumed,
-} from "../../lib/netcfg/index.ts";
+import { type HelperChannel, personalise, publicIdentity, verifyResumed } from "../../lib/netcfg/index.ts";
 import { FakeHelper } from "../support/fake-helper.ts";
 import type { FakeScript } from "../support/fake-qemu-script.ts";
+import { IDENTITY, TARGET } from "../support/identity-fixture.ts";
 
-const IDENTITY = newIdentity(
-  { hostname: "n-1", address: "10.0.0.7", address6: "fd77::7", mac: "02:00:00:00:00:07" },
-  { prefixLength: 24, prefixLength6: 64 },
-);
-const TARGET: PersonaliseTarget = {
-  interface: "eth0",
-  identity: {
-    ipv6: true,
-    vmGenerationId: false,
-    hostname: "/etc/hostname",
-    hosts: "/etc/hosts",
-    machineId: "/etc/machine-id",
-    sshHostKey: { path: "/etc/key", format: "dropbear" },
-  },
-};
 const OPTIONS = { timeoutMs: 5000 };
 
 /** The fake helper without a socket in between. */
@@ -60,7 +39,7 @@ describe("personalise", () => {
     expect(files.get("/etc/hostname")?.toString()).toBe("n-1\n");
     expect(files.get("/etc/hosts")?.toString()).toContain("\n10.0.0.7 n-1\n");
     expect(files.get("/etc/machine-id")?.toString()).toBe(`${IDENTITY.machineId}\n`);
-    expect(files.get("/etc/key")).toEqual(IDENTITY.sshHostKey.dropbearFile);
+    expect(files.get("/etc/ssh/key")).toEqual(Buffer.from(IDENTITY.sshHostKey.opensshFile));
     expect(channel.requests).toHaveLength(1);
     expect(channel.requests[0]).toContain("entropy");
   });
@@ -69,7 +48,7 @@ describe("personalise", () => {
     ["hostname", { lies: { hostname: "localhost" } }],
     ["hostname", { lies: { hostname: "" } }],
     ["mac", { lies: { mac: "eth0,52:54:00:12:34:56" } }],
-    ["mac", { lies: { mac: "eth1,02:00:00:00:00:07" } }],
+    ["mac", { lies: { mac: `eth1,${IDENTITY.mac}` } }],
     ["ipv4", { lies: { ipv4: "eth0,10.0.0.8,24" } }],
     ["ipv4", { lies: { ipv4: "eth0,10.0.0.7,16" } }],
     ["ipv6", { lies: { ipv6: "eth0,fe800000000000000000000000000007,64" } }],

@@ -4,6 +4,7 @@ import { debianDocumentSchema } from "./debian/document.ts";
 import { debianRecipe } from "./debian/index.ts";
 import { miniRecipe } from "./mini.ts";
 
+export { sessionProgram } from "./helper-binary.ts";
 export { recipeFromFile } from "./recipe-file.ts";
 
 const RECIPES: Readonly<Record<string, Recipe>> = {

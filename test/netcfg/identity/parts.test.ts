@@ -6,28 +6,10 @@ import type { Asked, IdentityPart } from "../../../lib/netcfg/identity/index.ts"
 import { dhcpDuid } from "../../../lib/netcfg/identity/parts/dhcp-duid.ts";
 import { IDENTITY_PARTS, newIdentity, type PersonaliseTarget } from "../../../lib/netcfg/index.ts";
 import { FakeHelper } from "../../support/fake-helper.ts";
+import { IDENTITY as BARE, TARGET } from "../../support/identity-fixture.ts";
 
 const KEY = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5${"A".repeat(48)} me@home`;
-const IDENTITY = newIdentity(
-  { hostname: "n-1", address: "10.0.0.7", mac: "02:5e:10:aa:31:07", address6: "fd77::7" },
-  { prefixLength: 24, prefixLength6: 64 },
-  { authorizedKeys: [KEY] },
-);
-const ALL: PersonaliseTarget = {
-  interface: "eth0",
-  identity: {
-    ipv6: true,
-    vmGenerationId: false,
-    hostname: "/etc/hostname",
-    hosts: "/etc/hosts",
-    machineId: "/etc/machine-id",
-    dbusMachineId: "/var/lib/dbus/machine-id",
-    sshHostKey: { path: "/etc/ssh/key", format: "openssh" },
-    authorizedKeys: "/root/.ssh/authorized_keys",
-    randomSeed: "/var/lib/random-seed",
-    dhclientLeases: "/var/lib/dhcp/dhclient.leases",
-  },
-};
+const IDENTITY = { ...BARE, authorizedKeys: [KEY] };
 const NONE: PersonaliseTarget = { interface: "eth0", identity: { ipv6: false, vmGenerationId: false } };
 
 function answers(helper: FakeHelper, operations: readonly HelperOperation[]): readonly string[] {
@@ -36,7 +18,7 @@ function answers(helper: FakeHelper, operations: readonly HelperOperation[]): re
 }
 
 function ask(helper: FakeHelper, part: IdentityPart, asked: Asked): void {
-  part.verify(answers(helper, part[asked](IDENTITY, ALL)), asked, IDENTITY, ALL);
+  part.verify(answers(helper, part[asked](IDENTITY, TARGET)), asked, IDENTITY, TARGET);
 }
 
 describe.each(IDENTITY_PARTS.map((part) => [part.name, part] as const))("%s", (name, part) => {
@@ -56,13 +38,13 @@ describe.each(IDENTITY_PARTS.map((part) => [part.name, part] as const))("%s", (n
   });
 
   it("is another one in another identity, or is refused", () => {
-    if (part.read(IDENTITY, ALL).length === 0 || name === "clock") return; // cannot be read, or is the same for all
+    if (part.read(IDENTITY, TARGET).length === 0 || name === "clock") return; // cannot be read, or is the same for all
     const helper = new FakeHelper();
     const other = newIdentity(
       { hostname: "n-2", address: "10.0.0.8", mac: "02:5e:10:aa:31:08", address6: "fd77::8" },
       { prefixLength: 24, prefixLength6: 64 },
     );
-    answers(helper, part.set(other, ALL));
+    answers(helper, part.set(other, TARGET));
     expect(() => ask(helper, part, "read")).toThrow(
       expect.objectContaining({ code: "IDENTITY_UNVERIFIED", details: expect.objectContaining({ part: name }) }),
     );
@@ -83,7 +65,7 @@ describe("the registry", () => {
   });
 
   it("fits into one request", () => {
-    const operations = IDENTITY_PARTS.flatMap((part) => part.set(IDENTITY, ALL));
+    const operations = IDENTITY_PARTS.flatMap((part) => part.set(IDENTITY, TARGET));
     expect(encodeRequest("0123456789abcdef", operations).length).toBeLessThan(8 * 1024);
   });
 
@@ -122,14 +104,14 @@ describe("files", () => {
     const nobody = newIdentity({ hostname: "a", address: "10.0.0.1", mac: "02:00:00:00:00:01" }, { prefixLength: 24 });
     answers(
       helper,
-      IDENTITY_PARTS.flatMap((part) => part.set(nobody, ALL)),
+      IDENTITY_PARTS.flatMap((part) => part.set(nobody, TARGET)),
     );
     expect(text("/root/.ssh/authorized_keys")).toBe("");
   });
 
   it("of dhclient name a DUID of type UUID: machine-id", () => {
     const identity = { ...IDENTITY, machineId: "00ff10203040506070809a0b0c0d0e0f" };
-    const [operation] = dhcpDuid.set(identity, ALL);
+    const [operation] = dhcpDuid.set(identity, TARGET);
     const content = Buffer.from(operation?.value.split(",")[2] ?? "", "base64").toString();
     expect(content).toBe(
       `${String.raw`default-duid "\000\004\000\377\020\040\060\100\120\140\160\200\232\013\014\015\016\017";`}\n`,
@@ -147,7 +129,7 @@ describe("addresses", () => {
 
   it.each([{ address6: "10.0.0.7" }, { address6: "fd77::7", prefixLength6: undefined }])("refuse %j", (change) => {
     const identity = { ...IDENTITY, ...change };
-    expect(() => IDENTITY_PARTS.flatMap((part) => part.set(identity, ALL))).toThrow(
+    expect(() => IDENTITY_PARTS.flatMap((part) => part.set(identity, TARGET))).toThrow(
       expect.objectContaining({ code: "INVALID_ARGUMENT" }),
     );
   });

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { Turns } from "../../lib/qmp/turns.ts";
+import { Turns } from "../../lib/core/turns.ts";
 
 const forever = new AbortController().signal;
 

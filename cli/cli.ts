@@ -2,13 +2,14 @@ import { resolve } from "node:path";
 import { connect, type RemotePool } from "../client/index.ts";
 import { isVmSubstrateError, VmSubstrateError } from "../lib/index.ts";
 import { startDaemon } from "./daemon-process.ts";
-import { exitCodeOf } from "./exit-codes.ts";
+import { type ExitCode, exitCodeOf } from "./exit-codes.ts";
 import type { Io } from "./io.ts";
 import { Out } from "./output/out.ts";
 import { type GlobalOptions, type Settings, settingsOf } from "./settings.ts";
 
 /** How many VMs a command works on at a time. */
 const PARALLEL = 16;
+const INTERRUPTED = 130 satisfies ExitCode;
 
 /** One run of the program: what its commands work with. */
 export class Cli implements AsyncDisposable {
@@ -17,11 +18,15 @@ export class Cli implements AsyncDisposable {
   exitCode = 0;
   /** What Ctrl-C says; a command for which that is the usual end says nothing. */
   interruptNote: string | undefined = "stopping, and undoing what was begun; once more to leave at once";
+  /** What the first Ctrl-C does instead of stopping the command. */
+  onInterrupt: ((signal: NodeJS.Signals) => void) | undefined;
   readonly #options: () => GlobalOptions;
   readonly #stopping = new AbortController();
   #out: Out | undefined;
   #settings: Promise<Settings> | undefined;
   #pool: RemotePool | undefined;
+  #interrupts = 0;
+  #isUnread = false;
 
   constructor(io: Io, options: () => GlobalOptions) {
     this.io = io;
@@ -46,6 +51,30 @@ export class Cli implements AsyncDisposable {
   settings(): Promise<Settings> {
     this.#settings ??= settingsOf(this.options, this.io.env);
     return this.#settings;
+  }
+
+  /** A second time nobody wants to wait any more. */
+  interrupt(signal: NodeJS.Signals): void {
+    this.#interrupts++;
+    if (this.#interrupts > 1) {
+      this.io.exit(INTERRUPTED);
+    } else if (this.onInterrupt !== undefined) {
+      this.onInterrupt(signal);
+    } else {
+      if (this.interruptNote !== undefined) this.out.say(this.interruptNote);
+      this.stop("interrupted; what the command had begun was undone");
+    }
+  }
+
+  /** Of a pipe whose reader has gone there is nothing to say. */
+  outputFailed(error: Error): void {
+    this.#isUnread ||= "code" in error && error.code === "EPIPE";
+    this.stop(`standard output cannot be written: ${error.message}`);
+  }
+
+  /** The exit status. */
+  get status(): number {
+    return this.#isUnread ? 0 : this.exitCode;
   }
 
   stop(why: string): void {
@@ -83,7 +112,11 @@ export class Cli implements AsyncDisposable {
 
   /** Says an error; the first one decides the exit status. */
   failed(error: unknown): void {
-    this.out.error(error);
+    if (this.#isUnread) return;
+    // What a call that was given up meets on its way out says less than that it was.
+    const isStopped = this.signal.aborted && isVmSubstrateError(error, "ABORTED");
+    if (isStopped && this.interruptNote !== undefined) this.out.error(this.signal.reason);
+    else if (!isStopped) this.out.error(error);
     if (this.exitCode === 0) this.exitCode = exitCodeOf(error);
   }
 

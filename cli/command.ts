@@ -17,7 +17,9 @@ export function command(name: string, { summary, more, examples }: CommandText):
 }
 
 /** Those that stand for commands of their own: "dock ls". */
-export function commandGroup(text: CommandText & { readonly name: string; readonly commands: readonly Command[] }): Command {
+export function commandGroup(
+  text: CommandText & { readonly name: string; readonly commands: readonly Command[] },
+): Command {
   const group = command(text.name, text);
   for (const one of text.commands) group.addCommand(one);
   return group;

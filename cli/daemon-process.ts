@@ -41,7 +41,11 @@ export async function startDaemon(start: DaemonStart): Promise<RemotePool> {
     if (error?.code !== "STATE_DIR_LOCKED") throw failedToStart(error, said, log);
     await requireDaemonAsOwner(error);
     // Another one was faster, and may not listen yet.
-    const other = await answers({ isOver: () => false }, start, Math.min(deadline, performance.now() + PAUSE_MS * 2 ** starts));
+    const other = await answers(
+      { isOver: () => false },
+      start,
+      Math.min(deadline, performance.now() + PAUSE_MS * 2 ** starts),
+    );
     if (other !== undefined) return other;
     if (starts >= MAX_STARTS) {
       const last = await answers({ isOver: () => false }, start, deadline);

@@ -40,6 +40,7 @@ export function exitCodeOf(error: unknown): ExitCode {
 /** For `substrate help exit-codes`. */
 export function exitCodesText(): string {
   const lines = Object.entries(EXIT_CODES).map(([code, meaning]) => `  ${code.padStart(3)}  ${meaning}`);
-  const ofExec = "  exec and shell end with the program's own status, or with 128 and the number of the signal that ended it.";
+  const ofExec =
+    "  exec and shell end with the program's own status, or with 128 and the number of the signal that ended it.";
   return `Exit status\n\n${lines.join("\n")}\n\n${ofExec}\n`;
 }

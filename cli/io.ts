@@ -12,7 +12,7 @@ export interface Io {
   /** How this program is started again: Node, its options, and the file. */
   readonly self: readonly string[];
   /** Calls `listener` at each Ctrl-C and each request to end. @returns the end of that */
-  onInterrupt(listener: () => void): () => void;
+  onInterrupt(listener: (signal: NodeJS.Signals) => void): () => void;
   /** Calls `listener` when the terminal has another size. @returns the end of that */
   onResize(listener: () => void): () => void;
   /** Ends the process at once. */

@@ -82,7 +82,10 @@ async function tokenOf({ tokenFile }: GlobalOptions, env: NodeJS.ProcessEnv): Pr
   const tokens = lines.filter((line) => line !== "" && !line.startsWith("#"));
   const line = tokens.find((one) => one.startsWith("write ")) ?? tokens[0];
   if (line === undefined) {
-    throw new VmSubstrateError("INVALID_ARGUMENT", `--token-file ${tokenFile}: expected a token, or lines as in a daemon's token file`);
+    throw new VmSubstrateError(
+      "INVALID_ARGUMENT",
+      `--token-file ${tokenFile}: expected a token, or lines as in a daemon's token file`,
+    );
   }
   return line.replace(/^(?:read|write) /, "");
 }

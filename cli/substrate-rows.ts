@@ -12,7 +12,11 @@ export async function showSubstrates(cli: Cli, substrates: readonly SubstrateInf
       { head: "ACCELERATOR", of: ({ accelerator }) => accelerator },
       { head: "MEMORY", align: "right", of: ({ memory }) => formatBytes(memory.assignedBytes) },
       { head: "RESIDENT", align: "right", of: ({ memory }) => formatBytes(memory.residentBytes) },
-      { head: "AGE", align: "right", of: ({ createdAt }) => formatDuration(Math.max(0, Date.now() - Date.parse(createdAt))) },
+      {
+        head: "AGE",
+        align: "right",
+        of: ({ createdAt }) => formatDuration(Math.max(0, Date.now() - Date.parse(createdAt))),
+      },
     ],
     ({ name, version }) => `${name}@${version}`,
   );

@@ -7,7 +7,10 @@ const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+$/;
 /** Milliseconds of "30s", "5m", "1h30m", "2d". @throws VmSubstrateError INVALID_ARGUMENT */
 export function parseDuration(text: string): number {
   if (!DURATION.test(text)) {
-    throw new VmSubstrateError("INVALID_ARGUMENT", `${JSON.stringify(text)}: expected a duration, as 30s, 5m, 1h30m or 2d`);
+    throw new VmSubstrateError(
+      "INVALID_ARGUMENT",
+      `${JSON.stringify(text)}: expected a duration, as 30s, 5m, 1h30m or 2d`,
+    );
   }
   let ms = 0;
   for (const [, number = "", unit = ""] of text.matchAll(PART)) ms += Number(number) * (UNIT_MS[unit] ?? Number.NaN);

@@ -55,7 +55,9 @@ export function addNewVmOptions(to: Command): Command {
 export function addActivateOptions(to: Command): Command {
   to.requiredOption("--substrate <name>", 'as "mini", for the newest version, or "mini@3"');
   addNewVmOptions(to)
-    .addOption(new Option("--fabric <kind>", "none: it reaches nobody; mcast: its subnet's VMs").choices(["none", "mcast"]))
+    .addOption(
+      new Option("--fabric <kind>", "none: it reaches nobody; mcast: its subnet's VMs").choices(["none", "mcast"]),
+    )
     .option("--subnet <network>", "IPv4, as 10.77.0.0/16")
     .option("--subnet6 <network>", "IPv6, as fd77::/64")
     .option("--address <address>", "IPv4 or IPv6, one for each VM, in order", list)
@@ -130,9 +132,15 @@ async function fileSpec({ from, path, mode }: GuestFile): Promise<FileSpec> {
 async function publicKeys(file: string): Promise<string[]> {
   const text = (await contentOf(file, "--ssh-key")).toString("utf8");
   if (text.includes("PRIVATE KEY-----")) {
-    throw new VmSubstrateError("INVALID_ARGUMENT", `--ssh-key ${file} is a private key; name the public one, ${file}.pub`);
+    throw new VmSubstrateError(
+      "INVALID_ARGUMENT",
+      `--ssh-key ${file} is a private key; name the public one, ${file}.pub`,
+    );
   }
-  return text.split("\n").map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#"));
+  return text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "" && !line.startsWith("#"));
 }
 
 async function contentOf(file: string, option: string): Promise<Buffer> {

@@ -5,9 +5,9 @@ import { RECIPE_NAMES } from "../../lib/substrate/index.ts";
 import { build } from "../build.ts";
 import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
+import { whole } from "../values.ts";
 import { type ActivateOptions, activateSpec, addActivateOptions } from "../vm-options.ts";
 import { showMade } from "../vm-rows.ts";
-import { whole } from "../values.ts";
 
 interface Options extends ActivateOptions {
   readonly settled?: boolean;
@@ -17,8 +17,7 @@ interface Options extends ActivateOptions {
 export function activateCommand(cli: Cli): Command {
   const made = command("activate", {
     summary: "Make personal, running VMs of a substrate",
-    more:
-      "All of them or none, unless --settled. From the dock of the substrate where one fits, which takes milliseconds; else cloned. A substrate of a recipe that is built in (mini, debian) is built first when it is missing. What follows -- is run in each VM, and must end with status 0 before it is handed out.",
+    more: "All of them or none, unless --settled. From the dock of the substrate where one fits, which takes milliseconds; else cloned. A substrate of a recipe that is built in (mini, debian) is built first when it is missing. What follows -- is run in each VM, and must end with status 0 before it is handed out.",
     examples: [
       "substrate activate 3 --substrate mini",
       "substrate activate 2 --substrate mini --hostname red --hostname blue --fabric mcast --subnet 10.90.0.0/24",

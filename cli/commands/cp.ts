@@ -27,7 +27,10 @@ export function cpCommand(cli: Cli): Command {
     .action(async (from: string, to: string) => {
       const [source, target] = [inGuest(from), inGuest(to)];
       if ((source === undefined) === (target === undefined)) {
-        throw new VmSubstrateError("INVALID_ARGUMENT", "expected one VM:PATH, with an absolute path, and one path here or -");
+        throw new VmSubstrateError(
+          "INVALID_ARGUMENT",
+          "expected one VM:PATH, with an absolute path, and one path here or -",
+        );
       }
       const pool = await cli.pool();
       if (target !== undefined) await copyIn(cli, from, await pool.find(target.vm), target.path);
@@ -57,7 +60,10 @@ async function copyIn(cli: Cli, from: string, vm: RemoteVm, path: string): Promi
 async function copyOut(cli: Cli, vm: RemoteVm, path: string, to: string): Promise<void> {
   const content = await vm.readFile(path, { maxBytes: MAX_BYTES, signal: cli.signal });
   if (to === "-") return cli.out.text(content);
-  const isFolder = await stat(to).then((found) => found.isDirectory(), () => false);
+  const isFolder = await stat(to).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
   await writeFile(isFolder ? join(to, basename(path)) : to, content);
 }
 
@@ -67,12 +73,18 @@ async function modeOf(file: string): Promise<number> {
     throw new VmSubstrateError("INVALID_ARGUMENT", `${file} cannot be read: ${why}`, { cause });
   });
   if (found.isDirectory()) {
-    throw new VmSubstrateError("INVALID_ARGUMENT", `${file} is a folder; send it by: tar -c ${file} | substrate exec -i VM -- tar -x`);
+    throw new VmSubstrateError(
+      "INVALID_ARGUMENT",
+      `${file} is a folder; send it by: tar -c ${file} | substrate exec -i VM -- tar -x`,
+    );
   }
   if (found.size > MAX_BYTES) throw tooLarge(file);
   return found.mode & 0o777;
 }
 
 function tooLarge(what: string): VmSubstrateError {
-  return new VmSubstrateError("INVALID_ARGUMENT", `${what} is larger than 64 MiB; send it by tar and substrate exec -i`);
+  return new VmSubstrateError(
+    "INVALID_ARGUMENT",
+    `${what} is larger than 64 MiB; send it by tar and substrate exec -i`,
+  );
 }

@@ -103,7 +103,11 @@ const COLUMNS: readonly Column<DockStatus>[] = [
   { head: "TARGET", align: "right", of: ({ target }) => String(target) },
   { head: "MIN", align: "right", of: ({ min }) => String(min) },
   { head: "MAX", align: "right", of: ({ max }) => String(max) },
-  { head: "MEMORY", align: "right", of: ({ memoryMiB }) => (memoryMiB === undefined ? "" : `${memoryMiB.toFixed(1)} MiB`) },
+  {
+    head: "MEMORY",
+    align: "right",
+    of: ({ memoryMiB }) => (memoryMiB === undefined ? "" : `${memoryMiB.toFixed(1)} MiB`),
+  },
   { head: "BREAKER", of: ({ breaker }) => breaker },
   { head: "LAST ERROR", of: ({ lastError }) => lastError ?? "" },
 ];

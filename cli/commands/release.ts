@@ -15,7 +15,11 @@ interface Options {
 export function releaseCommand(cli: Cli): Command {
   return command("release", {
     summary: "End VMs; nothing of them is left",
-    examples: ["substrate release node-0 node-1", "substrate release --label match=17", "substrate release --all --yes"],
+    examples: [
+      "substrate release node-0 node-1",
+      "substrate release --label match=17",
+      "substrate release --all --yes",
+    ],
   })
     .argument("[vm...]")
     .option("--all", "every VM; asks first on a terminal")
@@ -27,13 +31,20 @@ export function releaseCommand(cli: Cli): Command {
         throw new VmSubstrateError("INVALID_ARGUMENT", "say which: names of VMs, --label SELECTOR, or --all");
       }
       const pool = await cli.pool();
-      const vms = names.length > 0 ? await cli.each(names, (name) => pool.find(name)) : await selected(cli, pool, options);
-      const released = await cli.each([...new Set(vms)].map(({ id }) => id), async (id) => {
-        const vm = vms.find((one) => one.id === id);
-        await vm?.release();
-        return vm;
-      });
-      await showVms(cli, released.flatMap((vm) => (vm === undefined ? [] : [vm])));
+      const vms =
+        names.length > 0 ? await cli.each(names, (name) => pool.find(name)) : await selected(cli, pool, options);
+      const released = await cli.each(
+        [...new Set(vms)].map(({ id }) => id),
+        async (id) => {
+          const vm = vms.find((one) => one.id === id);
+          await vm?.release();
+          return vm;
+        },
+      );
+      await showVms(
+        cli,
+        released.flatMap((vm) => (vm === undefined ? [] : [vm])),
+      );
     });
 }
 

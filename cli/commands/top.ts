@@ -59,7 +59,10 @@ async function show(cli: Cli, looked: Looked): Promise<void> {
   else await cli.out.one(looked, []);
 }
 
-function draw({ out: { paint } }: Cli, { claimsPerSecond, failuresPerSecond, p50Ms, memory, docks, vms }: Looked): string {
+function draw(
+  { out: { paint } }: Cli,
+  { claimsPerSecond, failuresPerSecond, p50Ms, memory, docks, vms }: Looked,
+): string {
   const times = p50Ms === null ? "" : `, p50 ${formatDuration(p50Ms)}`;
   const budget = memory.budgetBytes === undefined ? "" : ` of ${formatBytes(memory.budgetBytes)}`;
   const head = [
@@ -75,7 +78,11 @@ function draw({ out: { paint } }: Cli, { claimsPerSecond, failuresPerSecond, p50
       { head: "READY", align: "right", of: ({ ready }) => String(ready) },
       { head: "STARTING", align: "right", of: ({ starting }) => String(starting) },
       { head: "TARGET", align: "right", of: ({ target }) => String(target) },
-      { head: "MEMORY", align: "right", of: ({ memoryMiB }) => (memoryMiB === undefined ? "" : `${memoryMiB.toFixed(1)} MiB`) },
+      {
+        head: "MEMORY",
+        align: "right",
+        of: ({ memoryMiB }) => (memoryMiB === undefined ? "" : `${memoryMiB.toFixed(1)} MiB`),
+      },
       { head: "BREAKER", of: ({ breaker }) => breaker },
     ],
     paint,
@@ -88,9 +95,17 @@ function draw({ out: { paint } }: Cli, { claimsPerSecond, failuresPerSecond, p50
       { head: "STATE", of: ({ state }) => state },
       { head: "ADDRESS", of: ({ address }) => address },
       { head: "PATH", of: ({ path }) => path },
-      { head: "AGE", align: "right", of: ({ createdAt }) => formatDuration(Math.max(0, Date.now() - Date.parse(createdAt))) },
+      {
+        head: "AGE",
+        align: "right",
+        of: ({ createdAt }) => formatDuration(Math.max(0, Date.now() - Date.parse(createdAt))),
+      },
     ],
     paint,
   );
-  return [head.join("   "), ...(docks.length === 0 ? [] : [ofDocks]), ...(vms.length === 0 ? [] : [ofVms])].join("\n\n").replaceAll("\n\n\n", "\n\n").trimEnd().concat("\n");
+  return [head.join("   "), ...(docks.length === 0 ? [] : [ofDocks]), ...(vms.length === 0 ? [] : [ofVms])]
+    .join("\n\n")
+    .replaceAll("\n\n\n", "\n\n")
+    .trimEnd()
+    .concat("\n");
 }

@@ -49,10 +49,14 @@ async function until(vm: RemoteVm, state: Awaited, { pool, signal, timeoutMs }: 
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const look = () => {
     if (state === (isGone(vm) ? "gone" : vm.state)) resolve();
-    else if (isGone(vm)) reject(new VmSubstrateError("VM_GONE", `VM ${vm.hostname} is gone; it was waited for to be ${state}`));
+    else if (isGone(vm))
+      reject(new VmSubstrateError("VM_GONE", `VM ${vm.hostname} is gone; it was waited for to be ${state}`));
   };
   const onAbort = () => reject(new VmSubstrateError("ABORTED", "interrupted"));
-  const late = new VmSubstrateError("TIMEOUT", `VM ${vm.hostname} is ${vm.state}, and not ${state} after the time that was given`);
+  const late = new VmSubstrateError(
+    "TIMEOUT",
+    `VM ${vm.hostname} is ${vm.state}, and not ${state} after the time that was given`,
+  );
   const timer = timeoutMs === undefined ? undefined : setTimeout(() => reject(late), timeoutMs);
   const events = ["released", "exit", "parked", "resumed", "responsive", "unresponsive"] as const;
   for (const event of events) pool.events.on(event, look);

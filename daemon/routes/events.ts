@@ -66,7 +66,10 @@ function stream(
     if (wants(event)) messages.send(type, { type, at, data }, id);
   };
   for (const event of missed ?? (lastId === undefined ? events.last(past, wants) : [])) send(event);
-  if (!follow) return messages.end();
+  if (!follow) {
+    messages.end();
+    return;
+  }
   messages.onEnd(events.listen(send));
   if (wantsTicks) {
     messages.onEnd(

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type Identity, newIdentity, personalise, randomMac, verifyResumed } from "../netcfg/index.ts";
 import { guestExec } from "../qmp/index.ts";
-import type { LoadedSubstrate } from "../substrate/index.ts";
+import { type LoadedSubstrate, warmUp } from "../substrate/index.ts";
 import type { Clone } from "./clone.ts";
 import type { CloneDependencies } from "./dependencies.ts";
 import { launchClone } from "./launch.ts";
@@ -69,6 +69,7 @@ async function prime(
   await verifyFromOutside(instance, identity, signal);
   failpoint("dock.personalised");
   await guestExec(await guest.agent(), ["true"], within);
+  await warmUp(profile.ready, guest.helper, within);
   await verifyResumed(guest.helper, identity, profile, within);
   failpoint("dock.warmed");
   // What all that has set off in the guest's kernel comes to rest here rather than in the claim.

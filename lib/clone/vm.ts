@@ -120,7 +120,7 @@ export class Vm implements AsyncDisposable {
    * Resolves when it runs. Whoever opens a session ends it, or its program does.
    *
    * @throws VmSubstrateError VM_GONE, VM_PARKED, INVALID_ARGUMENT, GUEST_COMMAND_FAILED (no such program or folder),
-   *   SESSION_FAILED, GUEST_AGENT_*, TIMEOUT, ABORTED
+   *   SESSION_FAILED, GUEST_AGENT_*, RECIPE_TOOL_MISSING (no compiler), TIMEOUT, ABORTED
    */
   async session(argv: readonly string[], options: SessionOptions = {}): Promise<Session> {
     const request = sessionRequest(argv, options, this.#parts.env);

@@ -1,5 +1,5 @@
 export { cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
-export { type Compilation, compiledOnce } from "./compiled-once.ts";
+export { compiledOnce } from "./compiled-once.ts";
 export { takeConsole } from "./console.ts";
 export { type DaemonPlace, daemonPlace, defaultConfigFile } from "./daemon-place.ts";
 export { DISK_FORMATS, type DiskFormat, DiskImage, MAX_IMAGE_MIB } from "./disk-image.ts";

@@ -4,7 +4,7 @@ export { type Change, commit } from "./change.ts";
 export { FABRICS, type Fabric, type FabricKind } from "./fabric.ts";
 export { Fabrics, type JoinedFabric } from "./fabrics.ts";
 export { type GuestFile, requireGuestFile, writeFiles } from "./guest-files.ts";
-export { CarriedHelper, type HelperChannel, ResidentHelper } from "./helper-channel.ts";
+export { CarriedHelper, type HelperChannel, type RequestOptions, ResidentHelper } from "./helper-channel.ts";
 export { HELPER_PROTOCOL_VERSION, type HelperAnswer, type HelperOperation } from "./helper-protocol.ts";
 export { HostnamePattern, requireHostname } from "./hostname.ts";
 export {

@@ -13,7 +13,7 @@ export { machineConfig } from "./machine.ts";
 export type { Manifest } from "./manifest.ts";
 export { Pace } from "./pace.ts";
 export { type BuildProgress, progressReporter } from "./progress.ts";
-export { awaitReady } from "./ready/index.ts";
+export { awaitReady, warmUp } from "./ready/index.ts";
 export type { GuestProfile, Recipe } from "./recipe.ts";
 export { RECIPE_NAMES, recipeFromFile, recipeNamed, sessionProgram } from "./recipes/index.ts";
 export { formatReference, parseReference, type SubstrateReference } from "./reference.ts";

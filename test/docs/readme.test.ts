@@ -30,7 +30,7 @@ function moduleName(page: string): string {
 }
 
 function pages(): string[] {
-  const folders = [".", "docs", "docs/adr", "guest/helper"];
+  const folders = [".", "docs", "docs/adr", "guest/helper", "guest/session"];
   return folders.flatMap((folder) =>
     readdirSync(join(ROOT, folder))
       .filter((name) => name.endsWith(".md"))
@@ -187,6 +187,9 @@ describe("the README", () => {
     );
     expect(optionsBelow("`vm.exec(argv, options)`")).toEqual(
       fieldsOf(source("lib/clone/vm-options.ts"), "ExecOptions"),
+    );
+    expect(optionsBelow("`vm.session(argv, options)`")).toEqual(
+      fieldsOf(source("lib/clone/session/session-options.ts"), "SessionOptions"),
     );
   });
 });

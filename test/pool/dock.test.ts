@@ -1,9 +1,11 @@
 import { readdir } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import type { ActivateSpec } from "../../lib/pool/index.ts";
+import type { Manifest } from "../../lib/substrate/index.ts";
 import { openFakePool } from "../support/fake-host.ts";
-import { addFakeSubstrate } from "../support/fake-substrate.ts";
+import { addFakeSubstrate, FAKE_GUEST } from "../support/fake-substrate.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
+import { activateOne, helperRequests } from "../support/vms.ts";
 
 const SPEC: ActivateSpec = { substrate: "fake" };
 const MCAST: ActivateSpec = { ...SPEC, network: { fabric: "mcast", subnet: "10.5.0.0/24" } };
@@ -254,4 +256,23 @@ describe("closing", () => {
     await expectNothingLeft(fake.host.directories);
     expect(await readdir(fake.host.paths.vms)).toEqual([]);
   });
+});
+
+it("asks the web servers of a primed clone what its substrate's probes ask, and minds no refusal", async () => {
+  await using fake = await openFakePool();
+  const web = [
+    { probe: "http", port: 80, path: "/", status: 200 },
+    { probe: "any", of: [{ probe: "http", port: 8080, path: "/health", status: 204 }, { probe: "agent" }] },
+  ] as const;
+  const ready = [...FAKE_GUEST.ready, ...web];
+  await addFakeSubstrate(fake.host.paths, {
+    name: "web",
+    manifest: { guest: structuredClone({ ...FAKE_GUEST, ready }) as Manifest["guest"] },
+  });
+  await fake.pool.dock("web", { min: 1 });
+  await fake.pool.docked("web", { count: 1 });
+  const vm = await activateOne(fake.pool, { substrate: "web" });
+  expect(vm.origin).toBe("docked");
+  const asked = (await helperRequests(vm)).join(" ").matchAll(/http=(\S+)/g);
+  expect([...asked].map(([, page]) => page)).toEqual(["80,/", "8080,/health"]);
 });

@@ -20,6 +20,8 @@ export class FakeGuest {
   readonly ran: string[] = [];
   readonly helper: FakeHelper;
   readonly agent: FakeGuestAgent;
+  /** Starts the program that carries sessions. @returns its status */
+  carry: () => Promise<number> = async () => 1;
   readonly #processes = new Map<number, Record<string, unknown>>();
   #nextPid = 300;
 
@@ -103,8 +105,12 @@ export class FakeGuest {
 
   get #commands(): FakeCommands {
     return {
-      "guest-exec": (args: FakeArguments) => {
+      "guest-exec": async (args: FakeArguments) => {
         const argv = [String(args.path), ...(Array.isArray(args.arg) ? args.arg.map(String) : [])];
+        if (argv[0]?.includes("/.substrate-session-") && this.agent.files.has(argv[0])) {
+          this.#processes.set(this.#nextPid, { exited: true, exitcode: await this.carry() });
+          return { pid: this.#nextPid++ };
+        }
         const input = typeof args["input-data"] === "string" ? args["input-data"] : "";
         const pid = this.#nextPid++;
         const env = Array.isArray(args.env) ? args.env.map(String) : [];

@@ -32,6 +32,18 @@ const FAKE_STEPS = [
   "plug",
   /** Any line reached the guest agent. */
   "agent",
+  /** `chardev-add` of what is behind the port of sessions was received. */
+  "add-chardev",
+  /** `device_add` of that port was received. */
+  "add-port",
+  /** The guest agent is to start the program that carries sessions. */
+  "carry",
+  /** Something of a session reached that program. */
+  "session",
+  /** `device_del` of the port was received. */
+  "remove-port",
+  /** `chardev-remove` was received. */
+  "remove-chardev",
   /** `migrate` was received. */
   "migrate",
   /** `blockdev-snapshot` was received. */
@@ -64,6 +76,8 @@ export interface FakeScript {
   readonly refuses?: readonly string[];
   /** All that the guest has said on its console, each character a byte. */
   readonly console?: string;
+  /** What the guest's program of sessions does instead of its work. `gone` is what the monitor shows of one that has ended. */
+  readonly carrier?: "deaf" | "garbage" | "gone" | "broken";
   readonly ignoreSigterm?: boolean;
   /** How much later it is for everybody else whenever the guest runs again, as if its pauses had been that long. */
   readonly pausesMs?: number;

@@ -12,6 +12,7 @@ import { type FakePeer, type FakeProtocol, FakeServer } from "./fake-line-server
 import { FakeGuest } from "./fake-qemu-guest.ts";
 import type { FakeOrder, FakeReport, FakeScript, FakeStep } from "./fake-qemu-script.ts";
 import { type FakeArguments, FakeCommandError, type FakeCommands, FakeQmp } from "./fake-qmp-server.ts";
+import { FakeSerialPorts } from "./fake-serial-port.ts";
 import { fakeStream } from "./fake-stream.ts";
 
 const VERSION = { qemu: { major: 7, minor: 2, micro: 22 }, package: "fake" };
@@ -138,6 +139,7 @@ class Machine {
   readonly #control: Control;
   readonly #guest: FakeGuest;
   readonly #qmp: FakeQmp;
+  readonly #ports: FakeSerialPorts;
   #runs = Promise.withResolvers<void>();
   #status: string;
   #migrated = "none";
@@ -158,6 +160,15 @@ class Machine {
     this.#maxCpus = maxCpus;
     this.#ramBytes = Number(argv.json("-object").size);
     this.#guest = new FakeGuest(control.script);
+    this.#ports = new FakeSerialPorts(
+      control.script,
+      (...step) => control.reach(...step),
+      () => this.#runs.promise,
+    );
+    this.#guest.carry = async () => {
+      await control.reach("carry");
+      return control.script.carrier === "broken" ? 1 : this.#ports.carry();
+    };
     this.#status = incoming ? "inmigrate" : "running";
     const greet = (peer: FakePeer) => void this.#control.reach("greeting").then(() => peer.send(GREETING));
     this.#qmp = new FakeQmp({ greet, commands: this.#commands, oneAtATime: true });
@@ -268,6 +279,10 @@ class Machine {
       resources.cpus++;
       return {};
     }
+    if (args.driver === "virtserialport") {
+      await this.#ports.plug(args);
+      return {};
+    }
     await this.#control.reach("add-module", args);
     const sizeMiB = this.#backends.get(String(args.memdev));
     if (args.driver !== "pc-dimm" || sizeMiB === undefined) throw new FakeCommandError("no such device or backend");
@@ -278,6 +293,7 @@ class Machine {
   get #commands(): FakeCommands {
     const { helper } = this.#guest;
     return {
+      ...this.#ports.commands,
       "query-hotpluggable-cpus": () => this.#cpuPlaces(),
       device_add: (args) => this.#addDevice(args),
       "object-add": async (args) => {

@@ -12,9 +12,10 @@ import { loseTheDisk, runOutOfDescriptors } from "./owner-faults.ts";
 
 export interface OwnerTask {
   readonly options: PoolOptions;
-  /** `vms`: hand out that many. `churn`: make and release them by chance, from a seed. `life`: everything that a VM can live through. `build`: of the mini recipe. `docks`: change a dock again and again. The others: see owner-faults.ts. */
+  /** `vms`: hand out that many. `session`: hand out one, with a session of that program. `churn`: make and release them by chance, from a seed. `life`: everything that a VM can live through. `build`: of the mini recipe. `docks`: change a dock again and again. The others: see owner-faults.ts. */
   readonly does:
     | { readonly vms: number; readonly ttlMs?: number }
+    | { readonly session: readonly string[] }
     | { readonly churn: number; readonly substrate?: string }
     | "life"
     | "build"
@@ -42,7 +43,10 @@ try {
   else if (task.does === "life") await liveALife(pool, say);
   else if (task.does === "descriptors") await runOutOfDescriptors(pool, say);
   else if (task.does === "disk") await loseTheDisk(pool, new Paths(task.options).store, say);
-  else if ("churn" in task.does)
+  else if ("session" in task.does) {
+    const [vm] = await pool.activate(1, { substrate: "fake" });
+    await vm?.session(task.does.session);
+  } else if ("churn" in task.does)
     await churn(pool, { seed: task.does.churn, substrate: task.does.substrate ?? "fake" }, say);
   else if (task.does.vms > 0) await pool.activate(task.does.vms, { substrate: "fake", ttlMs: task.does.ttlMs });
   say("ready");

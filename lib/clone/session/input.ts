@@ -4,6 +4,8 @@ import { STDIN_WINDOW_BYTES } from "./frames.ts";
 /** Small enough that several sessions take turns. */
 const PIECE_BYTES = 16_384;
 
+type Done = (error?: Error | null) => void;
+
 interface InputOptions {
   readonly send: (bytes: Uint8Array) => void;
   readonly sendEnd: () => void;
@@ -16,7 +18,7 @@ export class SessionInput extends Writable {
   readonly #options: InputOptions;
   readonly #windowBytes: number;
   #credit: number;
-  #waiting: { readonly chunk: Buffer; at: number; readonly done: () => void } | undefined;
+  #waiting: { readonly chunk: Buffer; at: number; readonly done: Done } | undefined;
 
   constructor(options: InputOptions) {
     super({ decodeStrings: true });
@@ -34,7 +36,7 @@ export class SessionInput extends Writable {
     return true;
   }
 
-  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: Done): void {
     this.#waiting = { chunk, at: 0, done };
     this.#sendOn();
   }
@@ -45,7 +47,9 @@ export class SessionInput extends Writable {
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    const waiting = this.#waiting;
     this.#waiting = undefined;
+    waiting?.done(error ?? new Error("the session has ended"));
     done(error);
   }
 

@@ -26,6 +26,7 @@ export class Sessions {
   /** Whether there may be a port, of ours or of an earlier owner. */
   #mayHavePort: boolean;
   #gone: VmSubstrateError | undefined;
+  readonly #ending = new AbortController();
 
   /** @param wasTakenOver there may be what an earlier owner left */
   constructor(instance: QemuInstance, wasTakenOver: boolean) {
@@ -39,13 +40,14 @@ export class Sessions {
     const { timeoutMs, signal } = request;
     const session = await withDeadlineAndUndo(
       { what: `session of ${request.program}`, timeoutMs, signal },
-      (within) => this.#open(agent, request, within),
+      (within) => this.#open(agent, request, AbortSignal.any([within, this.#ending.signal])),
       (late) => late[Symbol.asyncDispose](),
     );
     const onAbort = () => {
       const why = new VmSubstrateError("ABORTED", "session: aborted by the caller", { cause: signal?.reason });
       session.fail(why);
     };
+    if (signal?.aborted === true) onAbort();
     signal?.addEventListener("abort", onAbort, { once: true });
     const forget = () => signal?.removeEventListener("abort", onAbort);
     session.exited.then(forget, forget);
@@ -78,7 +80,8 @@ export class Sessions {
   /** The VM has ended, or is somebody else's from now on: so are its sessions, at once. */
   end(why: VmSubstrateError): void {
     this.#gone ??= why;
-    for (const session of [...this.#running.keys()]) session.fail(why);
+    this.#ending.abort(this.#gone);
+    for (const session of this.#running.keys()) session.fail(why);
     this.#link?.destroy(why);
   }
 
@@ -170,7 +173,7 @@ export class Sessions {
     // The channel ends with QEMU: whoever owns the VM then says so.
     const ended = await this.#instance.process.guard("session", Promise.reject(why)).catch((error: unknown) => error);
     if (isVmSubstrateError(ended, "QEMU_EXITED")) return;
-    for (const [session, itsLink] of [...this.#running]) if (itsLink === link) session.fail(why);
+    for (const [session, itsLink] of this.#running) if (itsLink === link) session.fail(why);
   }
 
   async #inTurn<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {

@@ -43,7 +43,8 @@ async function qemuArgv(cli: Cli, { pid, hostname }: RemoteVm): Promise<string[]
   const text = await readFile(`/proc/${pid}/cmdline`, "utf8").catch((cause: unknown) => {
     throw new VmSubstrateError("VM_GONE", `process ${pid} of VM ${hostname} cannot be looked at`, { cause });
   });
-  return text.split("\0").slice(0, -1);
+  // One that was forked has the room of its parent, filled up with nothing.
+  return text.replace(/\0+$/, "").split("\0");
 }
 
 /** For a shell. */

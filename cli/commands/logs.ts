@@ -5,6 +5,8 @@ import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
 
 const POLL_MS = 500;
+/** So much of what was shown is looked for in what there is. */
+const TAIL_CHARS = 256;
 
 export function logsCommand(cli: Cli): Command {
   return command("logs", {
@@ -36,12 +38,10 @@ export function logsCommand(cli: Cli): Command {
 
 /** Of the end of a text that grows, and may have lost its beginning. */
 export function whatIsNew(before: string, now: string): string {
-  if (now.startsWith(before)) return now.slice(before.length);
-  const overlaps = (begin: number) => now.startsWith(before.slice(begin));
-  // From where the beginning of what there is now stands in what there was.
-  const head = now.slice(0, 256);
-  for (let at = before.indexOf(head); at >= 0; at = before.indexOf(head, at + 1)) {
-    if (overlaps(at)) return now.slice(before.length - at);
+  const tail = before.slice(-TAIL_CHARS);
+  for (let at = now.lastIndexOf(tail); at >= 0; at = at === 0 ? -1 : now.lastIndexOf(tail, at - 1)) {
+    const seen = at + tail.length;
+    if (before.endsWith(now.slice(0, seen))) return now.slice(seen);
   }
   return now;
 }

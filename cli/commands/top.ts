@@ -37,6 +37,7 @@ export function topCommand(cli: Cli): Command {
       } finally {
         cli.io.stdout.write(LEAVE);
       }
+      cli.signal.throwIfAborted();
     });
 }
 

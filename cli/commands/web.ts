@@ -23,6 +23,6 @@ export function webCommand(cli: Cli): Command {
       const { url } = await pool.daemon();
       if (url === null) throw new VmSubstrateError("NOT_FOUND", HOW);
       const address = `${url}/#token=${await tokenFor(cli, read ? "read" : "write")}`;
-      await cli.out.text(cli.out.isTable ? `${address}\n` : JSON.stringify({ url: address }) + "\n");
+      await cli.out.text(cli.out.isTable ? `${address}\n` : `${JSON.stringify({ url: address })}\n`);
     });
 }

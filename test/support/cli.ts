@@ -121,7 +121,15 @@ export function startCli(argv: readonly string[], { env = {}, tty = false, stdin
     Object.assign(stdout, { columns, rows });
     onResize();
   };
-  return { stdin: input, stdout, stderr, exitCode, exits, interrupt: (signal = "SIGINT") => onInterrupt(signal), resize };
+  return {
+    stdin: input,
+    stdout,
+    stderr,
+    exitCode,
+    exits,
+    interrupt: (signal = "SIGINT") => onInterrupt(signal),
+    resize,
+  };
 }
 
 export interface CliResult {

@@ -21,10 +21,10 @@ export async function sessionRoutes(app: App, { vms, closing }: Context): Promis
         params: idParameter,
       },
       // Before the upgrade: who asks for a VM that is not there gets a problem.
-      preValidation: async ({ params }) => void vms.find((params as { id: string }).id),
+      preValidation: async ({ params }) => void vms.find(params.id),
     },
     (socket, request) => {
-      void bridgeSession(socket, vms.find((request.params as { id: string }).id), request.id, closing);
+      void bridgeSession(socket, vms.find(request.params.id), request.id, closing);
     },
   );
 }

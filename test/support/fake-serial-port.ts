@@ -19,6 +19,7 @@ export class FakeSerialPorts {
   /** Ids of back ends, by those of ports. */
   readonly #ports = new Map<string, string>();
   #isCarried = false;
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(script: FakeScript, reach: Reach, runs: () => Promise<void>) {
     this.#script = script;
@@ -35,7 +36,27 @@ export class FakeSerialPorts {
   }
 
   /** @throws FakeCommandError as QEMU of a port that there is already */
-  async plug(args: FakeArguments): Promise<void> {
+  plug(args: FakeArguments): Promise<unknown> {
+    return this.#inOrder(() => this.#plug(args));
+  }
+
+  /** As QEMU works: a command that was sent later, also after the first was given up on, finds it done. */
+  #inOrder(work: () => unknown): Promise<unknown> {
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  get commands(): FakeCommands {
+    return Object.fromEntries(
+      Object.entries(this.#commands).map(([name, work]) => [
+        name,
+        (...given: Parameters<typeof work>) => this.#inOrder(() => work(...given)),
+      ]),
+    );
+  }
+
+  async #plug(args: FakeArguments): Promise<void> {
     await this.#reach("add-port", args);
     const [id, backEnd] = [String(args.id), String(args.chardev)];
     if (!this.#backEnds.has(backEnd)) throw new FakeCommandError(`Property can't find value '${backEnd}'`);
@@ -43,7 +64,7 @@ export class FakeSerialPorts {
     this.#ports.set(id, backEnd);
   }
 
-  readonly commands: FakeCommands = {
+  readonly #commands: FakeCommands = {
     "chardev-add": async (args) => {
       await this.#reach("add-chardev", args);
       const { backend } = args as { backend: { data: { addr: { data: { path: string } } } } };

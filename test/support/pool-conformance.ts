@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { PoolHandle, VmHandle } from "../../client/index.ts";
 import type { ActivateSpec } from "../../lib/index.ts";
@@ -7,9 +8,9 @@ export interface PoolTarget extends AsyncDisposable {
   readonly pool: PoolHandle;
   readonly substrate: string;
   /** Ends a VM's process as nobody asked for. */
-  kill(vm: VmHandle): void;
+  readonly kill: (vm: VmHandle) => void;
   /** Fails when anything is left of VMs that have ended. */
-  expectNothingLeft(): Promise<void>;
+  readonly expectNothingLeft: () => Promise<void>;
 }
 
 /** What every pool does, of this process or of a daemon. */
@@ -64,9 +65,9 @@ export function itBehavesAsPool(name: string, open: () => Promise<PoolTarget>): 
     it("makes nothing twice for one idempotency key", async () => {
       const { pool, activate } = await start();
       const spec = { idempotencyKey: "match-17" };
-      const [[once], [again]] = await Promise.all([activate(1, spec), activate(1, spec)]);
+      const [[made], [again]] = await Promise.all([activate(1, spec), activate(1, spec)]);
       const [later] = await activate(1, spec);
-      expect([again?.id, later?.id]).toEqual([once?.id, once?.id]);
+      expect([again?.id, later?.id]).toEqual([made?.id, made?.id]);
       expect(pool.vms).toHaveLength(1);
       await expect(activate(2, spec)).rejects.toMatchObject({ code: "IDEMPOTENCY_KEY_USED" });
     });
@@ -176,6 +177,58 @@ export function itBehavesAsPool(name: string, open: () => Promise<PoolTarget>): 
       expect(pool.vms).toEqual([]);
       await expect(vm.exec(["true"])).rejects.toMatchObject({ code: "VM_GONE" });
       await vm.release();
+    });
+
+    it("runs a program with its streams", async () => {
+      const { activateOne } = await start();
+      const vm = await activateOne({ env: { MODE: "test" } });
+      const content = Buffer.alloc(100_000, "0123456789");
+      const cat = await vm.session(["cat"]);
+      cat.stdin.end(content);
+      const [echoed, exit] = await Promise.all([cat.stdout.toArray(), cat.exited]);
+      expect(Buffer.concat(echoed).equals(content)).toBe(true);
+      expect(exit).toEqual({ exitCode: 0, signal: null });
+      const env = await vm.session(["env"]);
+      expect(Buffer.concat(await env.stdout.toArray()).toString()).toContain("MODE=test");
+      expect(await env.stderr.toArray()).toEqual([]);
+    });
+
+    it("ends a program by a signal, when it is told to, and when it is given up", async () => {
+      const { activateOne, expectNothingLeft } = await start();
+      const vm = await activateOne();
+      const killed = await vm.session(["cat"]);
+      killed.kill("SIGTERM");
+      expect(await killed.exited).toEqual({ exitCode: null, signal: 15 });
+      const disposed = await vm.session(["cat"]);
+      await disposed[Symbol.asyncDispose]();
+      expect(await disposed.exited).toEqual({ exitCode: null, signal: 1 });
+      const aborting = new AbortController();
+      const aborted = await vm.session(["cat"], { signal: aborting.signal });
+      aborting.abort();
+      await expect(aborted.exited).rejects.toMatchObject({ code: "ABORTED" });
+      const left = await vm.session(["cat"]);
+      await vm.release();
+      await expect(left.exited).rejects.toMatchObject({ code: "VM_GONE" });
+      await expectNothingLeft();
+    });
+
+    it("has terminals, and says what it cannot run", async () => {
+      const { activateOne } = await start();
+      const vm = await activateOne();
+      const session = await vm.session(["cat"], { tty: { columns: 80, rows: 24 } });
+      session.resize({ columns: 132, rows: 50 });
+      const [size] = await once(session.stdout, "data");
+      expect(String(size)).toBe("50 132\n");
+      await session[Symbol.asyncDispose]();
+      const plain = await vm.session(["cat"]);
+      expect(() => plain.resize({ columns: 1, rows: 1 })).toThrow("terminal");
+      expect(() => plain.kill(1000)).toThrow("there is no signal");
+      await plain[Symbol.asyncDispose]();
+      await expect(vm.session(["nope"])).rejects.toMatchObject({ code: "GUEST_COMMAND_FAILED" });
+      await expect(vm.session([])).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+      await expect(vm.session(["cat"], { typo: 1 } as object)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+      await vm.park();
+      await expect(vm.session(["cat"])).rejects.toMatchObject({ code: "VM_PARKED" });
     });
 
     it("is forked", async () => {

@@ -97,6 +97,7 @@ export class Sessions {
     let session: Session | undefined;
     try {
       const link = await this.#inTurn(signal, () => this.#linkFor(agent, signal));
+      signal.throwIfAborted(); // no event tells of what has happened
       const begun = new Session(link, request, () => this.#onEnd(begun));
       session = begun;
       this.#running.set(begun, link);

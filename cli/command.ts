@@ -20,7 +20,7 @@ export function command(name: string, { summary, more, examples }: CommandText):
 export function commandGroup(
   text: CommandText & { readonly name: string; readonly commands: readonly Command[] },
 ): Command {
-  const group = command(text.name, text);
+  const group = command(text.name, text).helpCommand(false);
   for (const one of text.commands) group.addCommand(one);
   return group;
 }

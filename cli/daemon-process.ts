@@ -56,8 +56,8 @@ export async function startDaemon(start: DaemonStart): Promise<RemotePool> {
 }
 
 async function begin({ self, env, arguments: given, signal }: DaemonStart, logFile: string) {
-  const { log, end: logEnd } = await openDaemonLog(logFile);
-  await using _closed = log;
+  const opened = await openDaemonLog(logFile);
+  await using log = opened.log;
   const [program = process.execPath, ...args] = self;
   const child = spawn(program, [...args, "daemon", "run", "--format", "json", ...given], {
     detached: true,
@@ -69,7 +69,7 @@ async function begin({ self, env, arguments: given, signal }: DaemonStart, logFi
   child.unref();
   const giveUp = () => void child.kill("SIGTERM");
   signal.addEventListener("abort", giveUp, { once: true });
-  return { isOver, logEnd };
+  return { isOver, logEnd: opened.end };
 }
 
 function endOf(child: ChildProcess): () => boolean {
@@ -79,7 +79,7 @@ function endOf(child: ChildProcess): () => boolean {
 }
 
 /** Connects as soon as somebody answers. @returns undefined when the process has ended before, or it takes too long */
-async function answers({ isOver }: { isOver(): boolean }, { directories, signal }: DaemonStart, deadline: number) {
+async function answers({ isOver }: { isOver: () => boolean }, { directories, signal }: DaemonStart, deadline: number) {
   for (;;) {
     const wasOver = isOver();
     try {

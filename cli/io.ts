@@ -1,6 +1,6 @@
 import type { Readable, Writable } from "node:stream";
 
-export type Input = Readable & { readonly isTTY?: boolean; setRawMode?(isRaw: boolean): unknown };
+type Input = Readable & { readonly isTTY?: boolean; setRawMode?(isRaw: boolean): unknown };
 export type Screen = Writable & { readonly isTTY?: boolean; readonly columns?: number; readonly rows?: number };
 
 /** What a run of the program has of its process. Tests give their own. */

@@ -25,7 +25,7 @@ export function vmRow(vm: RemoteVm) {
     timingsMs: { total: vm.timings.totalMs, ...vm.timings.phasesMs },
   };
 }
-export type VmRow = ReturnType<typeof vmRow>;
+type VmRow = ReturnType<typeof vmRow>;
 
 export function labelsText(labels: Readonly<Record<string, string>>): string {
   return Object.entries(labels)

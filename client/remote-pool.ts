@@ -58,7 +58,7 @@ export interface WatchOptions {
   /** Default false. */
   readonly follow?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
-  onEvent(event: Omit<DaemonEvent, "id">): void;
+  readonly onEvent: (event: Omit<DaemonEvent, "id">) => void;
 }
 
 /**
@@ -171,7 +171,8 @@ export class RemotePool implements PoolHandle {
       if (!follow) end();
     };
     const query = { past, follow, ...(types === undefined ? {} : { types: types.join(",") }) };
-    await using _stream = await EventStream.open(this.#http, query, { message, lost }, signal);
+    await using undo = new AsyncDisposableStack();
+    undo.use(await EventStream.open(this.#http, query, { message, lost }, signal));
     signal?.addEventListener("abort", () => end(), { once: true });
     if (isAborted()) end();
     await over;

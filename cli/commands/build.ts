@@ -26,7 +26,7 @@ export function buildCommand(cli: Cli): Command {
       const built = await build(cli, name === undefined ? what : { ...what, name });
       if (built.reused) cli.out.say(`${built.name}@${built.version} was there, and is up to date`);
       await showSubstrates(cli, [built]);
-      if (explain && cli.out.isTable && cli.out.options.quiet !== true) await showGeneralized(cli, built);
+      if (explain && cli.out.isTable && !cli.out.options.quiet) await showGeneralized(cli, built);
     });
 }
 

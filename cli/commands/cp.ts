@@ -19,7 +19,7 @@ export function cpCommand(cli: Cli): Command {
       "substrate cp job.json node-0:/root/job.json",
       "substrate cp node-0:/var/log/messages .",
       "echo hello | substrate cp - node-0:/tmp/hello",
-      "substrate exec node-0 -- tar -c -C /srv . | tar -x -C site",
+      "substrate cp node-0:/etc/hosts - | grep node",
     ],
   })
     .argument("<from>")

@@ -81,7 +81,8 @@ function stopCommand(cli: Cli): Command {
     process.kill(daemon.pid, "SIGTERM");
     const deadline = performance.now() + STOP_DEADLINE_MS;
     cli.out.progress.show("waiting for the daemon to end");
-    while ((await processStartTime(daemon.pid)) === started && started !== undefined) {
+    const isThere = async () => started !== undefined && (await processStartTime(daemon.pid)) === started;
+    while (await isThere()) {
       if (performance.now() > deadline) {
         throw new VmSubstrateError(
           "TIMEOUT",
@@ -140,13 +141,15 @@ async function showStatus(cli: Cli, daemon: Running | undefined): Promise<void> 
     cli.exitCode = 5;
     return cli.out.one({ running: false }, [["state", "not running"]]);
   }
-  const socket = cli.options.url === undefined ? (await place(cli)).socket : null;
-  await cli.out.one({ running: true, socket, ...daemon }, [
+  const { url } = await cli.settings();
+  const { socket, log } = url === undefined ? await place(cli) : { socket: null, log: null };
+  await cli.out.one({ running: true, socket, log, ...daemon }, [
     ["state", "running"],
     ["process", String(daemon.pid)],
     ["version", daemon.version],
     ["since", `${daemon.startedAt}, for ${formatDuration(Math.max(0, Date.now() - Date.parse(daemon.startedAt)))}`],
     ["socket", socket ?? ""],
+    ["log", log ?? ""],
     ["TCP", daemon.url ?? "off"],
     ["state directory", daemon.directories.stateDir],
     ["VMs", String(daemon.vms)],
@@ -159,6 +162,6 @@ async function place(cli: Cli) {
 }
 
 function requireLocal(cli: Cli, what: string): void {
-  if ((cli.options.url ?? cli.io.env.VM_SUBSTRATE_URL) === undefined) return;
+  if (!(cli.options.url ?? cli.io.env.VM_SUBSTRATE_URL)) return;
   throw new VmSubstrateError("INVALID_ARGUMENT", `${what} is for the daemon of this machine; leave --url away`);
 }

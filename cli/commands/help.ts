@@ -23,7 +23,6 @@ export function helpCommand(cli: Cli, program: Command): Command {
         }
         found = next;
       }
-      await cli.out.text(found.helpInformation());
-      return undefined;
+      return found.outputHelp();
     });
 }

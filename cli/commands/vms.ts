@@ -50,7 +50,7 @@ type Inspected = ReturnType<typeof vmRow> & { readonly memory: Awaited<ReturnTyp
 
 function shown(vm: Inspected): (readonly [string, string])[] {
   const { total, ...phases } = vm.timingsMs;
-  const times = Object.entries(phases).map(([phase, ms]) => `${phase} ${formatDuration(Number(ms))}`);
+  const times = Object.entries(phases).map(([phase, ms]) => `${phase} ${formatDuration(ms)}`);
   return [
     ["name", vm.name],
     ["id", vm.id],

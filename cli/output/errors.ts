@@ -1,4 +1,5 @@
 import { PROBLEM_URN } from "../../api/index.ts";
+import { messageOf } from "../../lib/core/index.ts";
 import { ERROR_CODES, type ErrorCode, isVmSubstrateError } from "../../lib/index.ts";
 import { printable, printableLines } from "./printable.ts";
 import type { Format } from "./records.ts";
@@ -24,7 +25,7 @@ export function errorText(error: unknown, { format, verbose, debug }: ErrorStyle
 
 function known(error: unknown): { code: ErrorCode; message: string; details: Readonly<Record<string, unknown>> } {
   if (isVmSubstrateError(error)) return error;
-  return { code: "INTERNAL_ERROR", message: error instanceof Error ? error.message : String(error), details: {} };
+  return { code: "INTERNAL_ERROR", message: messageOf(error), details: {} };
 }
 
 function detailLines(details: Readonly<Record<string, unknown>>): string[] {
@@ -34,7 +35,7 @@ function detailLines(details: Readonly<Record<string, unknown>>): string[] {
 function causeLines(error: unknown): string[] {
   const lines: string[] = [];
   for (let cause = causeOf(error); cause !== undefined && lines.length < 8; cause = causeOf(cause)) {
-    lines.push(`  caused by: ${printable(cause instanceof Error ? cause.message : String(cause))}`);
+    lines.push(`  caused by: ${printable(messageOf(cause))}`);
   }
   return lines;
 }

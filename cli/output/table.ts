@@ -9,12 +9,24 @@ export interface Column<Row> {
   of(row: Row): string;
 }
 
-const NO_LINES = {
-  ...{ top: "", "top-mid": "", "top-left": "", "top-right": "" },
-  ...{ bottom: "", "bottom-mid": "", "bottom-left": "", "bottom-right": "" },
-  ...{ left: "", "left-mid": "", mid: "", "mid-mid": "" },
-  ...{ right: "", "right-mid": "", middle: "   " },
-};
+const LINES = [
+  "top",
+  "top-mid",
+  "top-left",
+  "top-right",
+  "bottom",
+  "bottom-mid",
+  "bottom-left",
+  "bottom-right",
+  "left",
+  "left-mid",
+  "mid",
+  "mid-mid",
+  "right",
+  "right-mid",
+] as const;
+const GAP = "   ";
+const NO_LINES = { ...Object.fromEntries(LINES.map((name) => [name, ""])), middle: GAP };
 
 /** Columns without lines, a head above them. */
 export function table<Row>(rows: readonly Row[], columns: readonly Column<Row>[], paint: Paint): string {

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import { assert, integer, property, string } from "fast-check";
 import { describe, expect, it } from "vitest";
 import { formatBytes, formatDuration, parseDuration } from "../../cli/units.ts";
 import { pair } from "../../cli/values.ts";
@@ -21,8 +21,8 @@ describe("durations", () => {
   });
 
   it("that are shown are read as what they were, but for what is too small to be shown", () => {
-    fc.assert(
-      fc.property(fc.integer({ min: 0, max: 100 * 86_400_000 }), (ms) => {
+    assert(
+      property(integer({ min: 0, max: 100 * 86_400_000 }), (ms) => {
         const again = parseDuration(formatDuration(ms));
         expect(Math.abs(again - ms)).toBeLessThanOrEqual(ms < 1000 ? 0 : ms / 24);
       }),
@@ -30,8 +30,8 @@ describe("durations", () => {
   });
 
   it("of any text are numbers or an error of ours", () => {
-    fc.assert(
-      fc.property(fc.string(), (text) => {
+    assert(
+      property(string(), (text) => {
         try {
           expect(parseDuration(text)).toBeGreaterThanOrEqual(0);
         } catch (error) {
@@ -44,9 +44,9 @@ describe("durations", () => {
 
 describe("pairs", () => {
   it("are split at the first =, whatever follows", () => {
-    const key = fc.string({ minLength: 1 }).filter((text) => !text.includes("=") && text !== "__proto__");
-    fc.assert(
-      fc.property(key, fc.string(), (name, value) => {
+    const key = string({ minLength: 1 }).filter((text) => !text.includes("=") && text !== "__proto__");
+    assert(
+      property(key, string(), (name, value) => {
         expect(pair(`${name}=${value}`)).toEqual({ [name]: value });
       }),
     );

@@ -5,7 +5,7 @@ import type { Io } from "../../cli/io.ts";
 import { runCli } from "../../cli/program.ts";
 import type { FakeHost } from "./fake-host.ts";
 
-export const CLI_MAIN = join(import.meta.dirname, "../../cli/main.ts");
+const CLI_MAIN = join(import.meta.dirname, "../../cli/main.ts");
 const NODE_OPTIONS = ["--disable-warning=ExperimentalWarning"];
 
 /** What is written to it is kept. */
@@ -47,7 +47,7 @@ export class FakeScreen extends Writable {
 }
 
 /** A terminal's keyboard, or a pipe. */
-export class FakeInput extends PassThrough {
+class FakeInput extends PassThrough {
   readonly isTTY: boolean;
   /** Each change, in order. */
   readonly rawModes: boolean[] = [];

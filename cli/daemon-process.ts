@@ -33,7 +33,7 @@ export async function startDaemon(start: DaemonStart): Promise<RemotePool> {
   await ensurePrivateDir(stateDir);
   const deadline = performance.now() + START_DEADLINE_MS;
   for (let starts = 1; ; starts++) {
-    const begun = await begin(start, log);
+    using begun = await begin(start, log);
     const pool = await answers(begun, start, deadline);
     if (pool !== undefined) return pool;
     const said = await readLog(log, begun.logEnd);
@@ -69,7 +69,9 @@ async function begin({ self, env, arguments: given, signal }: DaemonStart, logFi
   child.unref();
   const giveUp = () => void child.kill("SIGTERM");
   signal.addEventListener("abort", giveUp, { once: true });
-  return { isOver, logEnd: opened.end };
+  // One that answers is everybody's, and not this command's any more.
+  const keep = () => signal.removeEventListener("abort", giveUp);
+  return { isOver, logEnd: opened.end, [Symbol.dispose]: keep };
 }
 
 function endOf(child: ChildProcess): () => boolean {

@@ -75,6 +75,16 @@ describe("a daemon", { timeout: TIMEOUT_MS }, () => {
     await cli(["release", "--all"]);
   });
 
+  it("goes on when the command that started it is interrupted", async () => {
+    await addFakeSubstrate(host.paths);
+    host.qemu.script = () => ({ at: { load: "hold" } });
+    const call = startCli(["activate", "1", "--substrate", "fake"], { env });
+    await host.qemu.reached("load", 0);
+    call.interrupt();
+    expect(await call.exitCode).toBe(130);
+    expect((await cli(["daemon", "status"])).exitCode).toBe(0);
+  });
+
   it("is lost during a call: without a key that is said, with one the call is repeated", async () => {
     await cli(["ps"]);
     await addFakeSubstrate(host.paths);

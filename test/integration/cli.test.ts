@@ -17,6 +17,7 @@ beforeAll(async () => {
   env = {
     PATH: process.env.PATH,
     HOME: dir,
+    XDG_RUNTIME_DIR: process.env.XDG_RUNTIME_DIR,
     VM_SUBSTRATE_STATE_DIR: join(dir, "state"),
     VM_SUBSTRATE_CACHE_DIR: cacheDir,
   };

@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-// Unit tests never boot a VM; test/integration boots real QEMU, one file at a time, because two cores under TCG
+// Unit tests never boot a VM; test/integration boots real QEMU, or a browser, one file at a time, because two cores under TCG
 // emulation cannot give several guests their deadlines at once.
 export default defineConfig({
   test: {

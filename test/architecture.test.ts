@@ -10,7 +10,7 @@ function sources(): SourceFile[] {
   return FOLDERS.flatMap((folder) => {
     const path = join(ROOT, folder);
     return entriesOf(path)
-      .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+      .filter((entry) => entry.isFile() && /\.tsx?$/.test(entry.name))
       .map((entry) => join(entry.parentPath, entry.name))
       .filter((file) => !file.includes("/node_modules/"))
       .map((file) => ({ path: relative(ROOT, file), text: readFileSync(file, "utf8") }));
@@ -91,6 +91,27 @@ describe("import directions", () => {
   it("want a place for a new folder, and nothing but index.ts beside the folders", () => {
     expect(problemsOf({ "lib/novel/a.ts": "export const a = 1;" })).toHaveLength(1);
     expect(problemsOf({ "lib/util.ts": "export const a = 1;" })).toHaveLength(1);
+  });
+});
+
+describe("the page", () => {
+  it("may import types of the API, packages and files of its own", () => {
+    expect(
+      problemsOf({
+        "web/state/a.ts": `import type { VmView } from "../../api/index.ts";\nimport { b } from "./b.ts";`,
+        "web/views/c.tsx": `import { useState } from "preact/hooks";\nimport "../style.css";`,
+      }),
+    ).toEqual([]);
+  });
+
+  it.each([
+    ["values of the API", `import { vmSchema } from "../../api/index.ts";`],
+    ["values of the API beside types", `import { type VmView, vmSchema } from "../../api/index.ts";`],
+    ["the library", `import type { Vm } from "../../lib/index.ts";`],
+    ["the client", `import { connect } from "../../client/index.ts";`],
+    ["what only Node has", `import { readFile } from "node:fs/promises";`],
+  ])("may not import %s", (_, text) => {
+    expect(problemsOf({ "web/views/a.tsx": text })).toEqual([expect.stringContaining("the page")]);
   });
 });
 

@@ -18,5 +18,14 @@ export async function pageRoutes(app: App): Promise<void> {
     );
     return;
   }
-  await app.register(fastifyStatic, { root: FOLDER, maxAge: "1h", immutable: false });
+  await app.register(fastifyStatic, {
+    root: FOLDER,
+    cacheControl: false,
+    // Names in assets/ have a digest of their content. index.html names them, and is asked for again each time: a daemon of another
+    // version has others.
+    setHeaders: (reply, path) => {
+      const isAsset = path.startsWith(`${FOLDER}assets/`);
+      reply.header("cache-control", isAsset ? "public, max-age=31536000, immutable" : "no-cache");
+    },
+  });
 }

@@ -2,7 +2,7 @@ import { chmod, mkdir, readFile, stat, symlink, writeFile } from "node:fs/promis
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { stringify } from "yaml";
-import { cliEnv, cliProcess, cli as run, spawnCli } from "../support/cli.ts";
+import { cliEnv, cliProcess, cli as run, spawnCli, startCli } from "../support/cli.ts";
 import { fakeConfig } from "../support/fake-daemon.ts";
 import { FakeHost } from "../support/fake-host.ts";
 import { addFakeSubstrate } from "../support/fake-substrate.ts";

@@ -77,7 +77,7 @@ export class FakeGuest {
     }
   }
 
-  /** `find ROOT... -depth ( -path P -o -path Q ) [! -path R]... [-type f -size +0] -print [-exec rm -rf {} + | -exec truncate -s 0 {} +]` */
+  /** `find ROOT... -depth ( -path P -o -path Q ) [! -path R]... [-type f -size +0] -print [-exec rm -rf {} + | -exec truncate -c -s 0 {} +]` */
   #find(args: readonly string[]): string {
     const patterns = args.flatMap((arg, i) => (args[i - 1] === "-path" && args[i - 2] !== "!" ? [arg] : []));
     const except = args.flatMap((arg, i) => (args[i - 1] === "-path" && args[i - 2] === "!" ? [arg] : []));

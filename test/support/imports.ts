@@ -118,6 +118,7 @@ function isOutsideUser(path: string): boolean {
 export function architectureProblems(files: readonly SourceFile[]): string[] {
   return [
     ...files.filter((file) => isLibrary(file.path)).flatMap(directionProblems),
+    ...files.filter((file) => file.path.startsWith("web/")).flatMap(pageProblems),
     ...files.filter((file) => isOutsideUser(file.path)).flatMap(outsideUserProblems),
     ...packageProblems(files.filter((file) => isLibrary(file.path))),
     ...files.filter((file) => isLibrary(file.path)).flatMap(shellProblems),
@@ -146,6 +147,20 @@ function directionProblems(file: SourceFile): string[] {
       return [`${at}: imports ${target}; of another folder only index.ts may be imported`];
     }
     return [];
+  });
+}
+
+/** A browser gets what the page imports: of the API its types, which are gone by then, and nothing that Node alone has. */
+function pageProblems(file: SourceFile): string[] {
+  return importsOf(file.text).flatMap(({ specifier, clause, line }) => {
+    const at = `${file.path}:${line}`;
+    if (specifier.startsWith("node:")) return [`${at}: the page runs in a browser, which has no ${specifier}`];
+    const target = resolve(file.path, specifier);
+    if (target === undefined || target.startsWith("web/")) return [];
+    const isTypeOfApi = target === "api/index.ts" && /^type\b/.test(clause);
+    return isTypeOfApi
+      ? []
+      : [`${at}: the page imports types of api/ and nothing else from outside of web/ (${specifier})`];
   });
 }
 

@@ -37,7 +37,7 @@ export async function generalize(
   await closeJournal(guest.agent, options);
   await guestExec(guest.agent, ["cloud-init", "clean", "--logs"], options).catch(() => {});
   const removed = await found(guest, remove, ["-print", "-exec", "rm", "-rf", "{}", "+"], options);
-  const emptied = await found(guest, empty, ["-print", "-exec", "truncate", "-s", "0", "{}", "+"], options);
+  const emptied = await found(guest, empty, ["-print", "-exec", "truncate", "-c", "-s", "0", "{}", "+"], options);
   for (const path of profile.generalize.truncate) await writeGuestFile(guest.agent, path, "", options);
   await guest.helper.request([{ name: "hostname", value: NEUTRAL_HOSTNAME }], options);
   return report([...removed, ...emptied, ...profile.generalize.truncate], profile);

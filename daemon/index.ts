@@ -1,3 +1,3 @@
-export { type Config, type ConfigInput, configSchema, loadConfig } from "./config.ts";
+export { type Config, type ConfigInput, loadConfig } from "./config.ts";
 export { Daemon } from "./daemon.ts";
-export { readTokens, type Scope } from "./tokens.ts";
+export { readTokens } from "./tokens.ts";

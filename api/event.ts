@@ -71,5 +71,12 @@ export const streamSchema = z.union([snapshotSchema, tickSchema, eventSchema]).m
 export const eventsQuery = z.strictObject({
   snapshot: z.stringbool().default(false).describe("Begin with a `snapshot` of VMs, docks and memory."),
   stats: z.stringbool().default(false).describe("A `tick` every second."),
+  past: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .describe("Begin with so many of the last events, as far as they are kept and wanted."),
+  follow: z.stringbool().default(true).describe("Whether the stream goes on with what happens from then on."),
   types: z.string().max(500).optional().describe("Only these types, with commas between them."),
 });

@@ -13,6 +13,7 @@ export const daemonSchema = z
       runtimeDir: z.string(),
       sharedMemoryDir: z.string(),
     }),
+    url: z.string().nullable().describe("Where it listens over TCP; null when it does not."),
     scope: z.enum(["read", "write"]).describe("What whoever asks may do."),
   })
   .meta({ id: "Daemon" });

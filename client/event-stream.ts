@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { createParser } from "eventsource-parser";
 import { messageOf } from "../lib/core/index.ts";
-import type { Http } from "./http.ts";
+import type { Http, HttpRequest } from "./http.ts";
 import { errorOf } from "./problem-error.ts";
 
 const FIRST_PAUSE_MS = 100;
@@ -19,13 +19,13 @@ export interface StreamListener {
 /** Reads a daemon's event stream, connects again when it ends, and continues after the last event that it saw. */
 export class EventStream implements AsyncDisposable {
   readonly #http: Http;
-  readonly #query: Readonly<Record<string, string | boolean>>;
+  readonly #query: NonNullable<HttpRequest["query"]>;
   readonly #listener: StreamListener;
   readonly #stopping = new AbortController();
   #reading: Promise<void> = Promise.resolve();
   #lastId: string | undefined;
 
-  private constructor(http: Http, query: Readonly<Record<string, string | boolean>>, listener: StreamListener) {
+  private constructor(http: Http, query: NonNullable<HttpRequest["query"]>, listener: StreamListener) {
     this.#http = http;
     this.#query = query;
     this.#listener = listener;
@@ -34,7 +34,7 @@ export class EventStream implements AsyncDisposable {
   /** Resolves when the first connection is made. @throws VmSubstrateError DAEMON_UNREACHABLE, and what the daemon answers */
   static async open(
     http: Http,
-    query: Readonly<Record<string, string | boolean>>,
+    query: NonNullable<HttpRequest["query"]>,
     listener: StreamListener,
     signal?: AbortSignal,
   ): Promise<EventStream> {

@@ -99,7 +99,7 @@ export class Http implements AsyncDisposable {
       }
       const where = this.target.socket ?? this.target.origin;
       const why = cause instanceof Error ? cause.message : String(cause);
-      const message = `no daemon answers at ${where} (${why}); start one: substrate daemon`;
+      const message = `no daemon answers at ${where} (${why}); start one: substrate daemon start`;
       throw new VmSubstrateError("DAEMON_UNREACHABLE", message, { cause, details: { where } });
     }
   }

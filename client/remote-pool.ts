@@ -1,5 +1,15 @@
 import { resolve } from "node:path";
-import type { ActivateBody, BuildBody, ImportBody, Outcomes } from "../api/index.ts";
+import type {
+  ActivateBody,
+  BuildBody,
+  DaemonEvent,
+  DaemonView,
+  EventType,
+  ImportBody,
+  Outcomes,
+  Second,
+  VmView,
+} from "../api/index.ts";
 import type {
   ActivateOptions,
   ActivateSpec,
@@ -8,6 +18,7 @@ import type {
   CloseOptions,
   DockOptions,
   DockStatus,
+  DoctorCheck,
   EventSource,
   ExportedSubstrate,
   ExportOptions,
@@ -30,6 +41,26 @@ import type { PoolEventsOf, PoolHandle } from "./pool-handle.ts";
 import { errorOf } from "./problem-error.ts";
 import { RemoteVm } from "./remote-vm.ts";
 import { dockOf, specBody } from "./views.ts";
+
+/** Which VMs. */
+export interface VmFilter {
+  /** "match=17,tier!=free,region,!old,zone in (a, b)". */
+  readonly labels?: string | undefined;
+  readonly state?: string | undefined;
+  /** "mini", of any version, or "mini@3". */
+  readonly substrate?: string | undefined;
+}
+
+export interface WatchOptions {
+  /** Default: all. */
+  readonly types?: readonly EventType[] | undefined;
+  /** How many of the last events come first. Default 0. */
+  readonly past?: number | undefined;
+  /** Default false. */
+  readonly follow?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onEvent: (event: Omit<DaemonEvent, "id">) => void;
+}
 
 /**
  * A daemon's pool, with the shape of `Pool`. Only its owner is another one: VMs outlive the connection, `close()` ends only that,
@@ -96,6 +127,62 @@ export class RemotePool implements PoolHandle {
 
   get docks(): readonly DockStatus[] {
     return this.#mirror.docks;
+  }
+
+  /** The daemon itself. */
+  async daemon(): Promise<DaemonView> {
+    return this.#ask({ path: "/" });
+  }
+
+  /** Whether the daemon's machine can run VMs. */
+  async doctor(): Promise<DoctorCheck[]> {
+    return this.#ask({ path: "/doctor" });
+  }
+
+  /** The last ten minutes, second by second, the oldest first. */
+  async stats(): Promise<readonly Second[]> {
+    return (await this.#ask<{ seconds: Second[] }>({ path: "/stats" })).seconds;
+  }
+
+  /** A VM by its id, its hostname, or a beginning of either that only one has. @throws VmSubstrateError NOT_FOUND, VM_GONE, INVALID_ARGUMENT */
+  async find(name: string): Promise<RemoteVm> {
+    return this.#shown(await this.#ask({ path: `/vms/${part(name)}` }));
+  }
+
+  /** The VMs that all of the filter holds for, the oldest first. @throws VmSubstrateError INVALID_ARGUMENT */
+  async list({ labels, state, substrate }: VmFilter = {}): Promise<RemoteVm[]> {
+    const vms: RemoteVm[] = [];
+    let cursor: string | undefined;
+    do {
+      const query = { labels, state, substrate, cursor };
+      const page = await this.#ask<{ items: VmView[]; next?: string }>({ path: "/vms", query });
+      vms.push(...page.items.map((view) => this.#shown(view)));
+      cursor = page.next;
+    } while (cursor !== undefined);
+    return vms;
+  }
+
+  /**
+   * Tells of events as the daemon's log has them: the last ones, and with `follow` those to come until the signal fires, also
+   * when the connection is lost in between. Resolves at the end.
+   */
+  async watch({ types, past = 0, follow = false, signal, onEvent }: WatchOptions): Promise<void> {
+    this.#requireOpen();
+    const isAborted = () => signal?.aborted === true;
+    if (isAborted()) return;
+    const { promise: over, resolve: end } = Promise.withResolvers<void>();
+    const message = (type: string, data: unknown) => {
+      if (type !== "snapshot") onEvent(data as Omit<DaemonEvent, "id">);
+    };
+    const lost = () => {
+      if (!follow) end();
+    };
+    const query = { past, follow, ...(types === undefined ? {} : { types: types.join(",") }) };
+    await using undo = new AsyncDisposableStack();
+    undo.use(await EventStream.open(this.#http, query, { message, lost }, signal));
+    signal?.addEventListener("abort", () => end(), { once: true });
+    if (isAborted()) end();
+    await over;
   }
 
   async substrates(): Promise<SubstrateInfo[]> {
@@ -193,6 +280,12 @@ export class RemotePool implements PoolHandle {
       if ("error" in one) return { error: errorOf(one.error) };
       return { vm: this.#made(one.vm) };
     });
+  }
+
+  #shown(view: RemoteVmView): RemoteVm {
+    const vm = this.#mirror.handleOf(view);
+    vm.follow(view);
+    return vm;
   }
 
   #made(view: RemoteVmView): RemoteVm {

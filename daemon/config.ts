@@ -1,10 +1,9 @@
 import { readFile, stat } from "node:fs/promises";
-import { homedir } from "node:os";
-import { join } from "node:path";
 import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import { dockBodySchema } from "../api/index.ts";
 import { messageOf, validate } from "../lib/core/index.ts";
+import { defaultConfigFile } from "../lib/host/index.ts";
 import { VmSubstrateError } from "../lib/index.ts";
 import { LOG_LEVELS } from "./log.ts";
 
@@ -45,15 +44,6 @@ export const configSchema = z.strictObject({
 });
 export type Config = Readonly<z.output<typeof configSchema>>;
 export type ConfigInput = z.input<typeof configSchema>;
-
-/** Where it is looked for when nobody says: $XDG_CONFIG_HOME/vm-substrate/config.yaml. */
-export function defaultConfigFile(environment: NodeJS.ProcessEnv = process.env): string {
-  return join(
-    environment.XDG_CONFIG_HOME || join(environment.HOME || homedir(), ".config"),
-    "vm-substrate",
-    "config.yaml",
-  );
-}
 
 /**
  * Reads a daemon's configuration, YAML. Without `file` the default one, which may be missing.

@@ -20,6 +20,8 @@ export interface Context {
   readonly pool: Pool;
   readonly place: DaemonPlace;
   readonly startedAt: Date;
+  /** Where it listens over TCP; null when it does not, or not yet. */
+  readonly listening: { url: string | null };
   readonly qemu: string | undefined;
   readonly operations: Operations;
   readonly requests: RequestsUnderWay;

@@ -52,6 +52,7 @@ export class Daemon implements AsyncDisposable {
       return server;
     };
     const url = config.listen.tcp === undefined ? undefined : await listenTcp(config, place, serve);
+    context.listening.url = url ?? null;
     await listenSocket(await serve({ kind: "socket" }), place.socket);
     undo.defer(() => drain(context));
     undo.defer(() => context.close());
@@ -107,6 +108,7 @@ async function openContext(config: Config, place: DaemonPlace, logger: PinoLogge
     pool,
     place,
     startedAt: new Date(),
+    listening: { url: null as string | null },
     qemu: config.qemu,
     operations,
     requests: new RequestsUnderWay(),

@@ -50,6 +50,11 @@ export class EventLog {
     return missed > this.#kept.length ? undefined : this.#kept.slice(this.#kept.length - missed);
   }
 
+  /** The last events that are wanted, the oldest first. */
+  last(count: number, wants: (event: LoggedEvent) => boolean): readonly LoggedEvent[] {
+    return count === 0 ? [] : this.#kept.filter(wants).slice(-count);
+  }
+
   /** @returns the end of it */
   listen(listener: EventListener): () => void {
     this.#listeners.add(listener);

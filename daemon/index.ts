@@ -1,4 +1,4 @@
-export { type Config, type ConfigInput, configSchema, defaultConfigFile, loadConfig, parseConfig } from "./config.ts";
+export { type Config, type ConfigInput, loadConfig } from "./config.ts";
 export { Daemon } from "./daemon.ts";
 export { describeApi } from "./describe-api.ts";
-export { readTokens, type Scope } from "./tokens.ts";
+export { readTokens } from "./tokens.ts";

@@ -49,7 +49,10 @@ export function eventRoutes(app: App, context: Context): void {
 
 function stream(
   messages: Messages,
-  { headers, query: { snapshot, stats: wantsTicks } }: FastifyRequest<{ Querystring: z.output<typeof eventsQuery> }>,
+  {
+    headers,
+    query: { snapshot, stats: wantsTicks, past, follow },
+  }: FastifyRequest<{ Querystring: z.output<typeof eventsQuery> }>,
   wanted: ReadonlySet<string> | undefined,
   { pool, events, stats, closing }: Context,
 ): void {
@@ -63,10 +66,15 @@ function stream(
     };
     messages.sendAll("snapshot", JSON.stringify(all), events.lastId);
   }
-  const send = ({ id, type, text }: LoggedEvent) => {
-    if (wanted === undefined || wanted.has(type)) messages.send(type, text, id);
+  const wants = ({ type }: LoggedEvent) => wanted === undefined || wanted.has(type);
+  const send = (event: LoggedEvent) => {
+    if (wants(event)) messages.send(event.type, event.text, event.id);
   };
-  for (const event of missed ?? []) send(event);
+  for (const event of missed ?? (lastId === undefined ? events.last(past, wants) : [])) send(event);
+  if (!follow) {
+    messages.end();
+    return;
+  }
   messages.onEnd(events.listen(send));
   if (wantsTicks) {
     const tick = (second: Second) => ({ second, memory: memoryView(pool.memory) }) satisfies Tick;

@@ -14,7 +14,7 @@ import { gcView, memoryView } from "../views.ts";
 
 const tags = ["system"];
 
-export function systemRoutes(app: App, { pool, place, startedAt, stats, qemu }: Context): void {
+export function systemRoutes(app: App, { pool, place, startedAt, listening, stats, qemu }: Context): void {
   const { stateDir, cacheDir, runtimeDir, sharedMemoryDir } = place;
 
   app.get(
@@ -26,6 +26,7 @@ export function systemRoutes(app: App, { pool, place, startedAt, stats, qemu }: 
       pid: process.pid,
       startedAt: startedAt.toISOString(),
       directories: { stateDir, cacheDir, runtimeDir, sharedMemoryDir },
+      url: listening.url,
       scope,
     }),
   );

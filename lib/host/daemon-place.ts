@@ -1,3 +1,5 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
 import { type Directories, Paths } from "./paths.ts";
 import { checkPrivateDir } from "./private-dir.ts";
 
@@ -30,4 +32,10 @@ export async function daemonPlace(directories: Directories = {}): Promise<Daemon
     log: paths.daemonLog,
     tokens: paths.daemonTokens,
   };
+}
+
+/** Where a daemon's configuration is looked for when nobody says: $XDG_CONFIG_HOME/vm-substrate/config.yaml. */
+export function defaultConfigFile(environment: NodeJS.ProcessEnv = process.env): string {
+  const folder = environment.XDG_CONFIG_HOME || join(environment.HOME || homedir(), ".config");
+  return join(folder, "vm-substrate", "config.yaml");
 }

@@ -1,7 +1,7 @@
 export { cpuModelFor, decideAccelerator, knownVerdict } from "./accelerator.ts";
 export { compiledOnce } from "./compiled-once.ts";
 export { takeConsole } from "./console.ts";
-export { type DaemonPlace, daemonPlace } from "./daemon-place.ts";
+export { type DaemonPlace, daemonPlace, defaultConfigFile } from "./daemon-place.ts";
 export { DISK_FORMATS, type DiskFormat, DiskImage, MAX_IMAGE_MIB } from "./disk-image.ts";
 export { type DoctorCheck, type DoctorOptions, doctor } from "./doctor.ts";
 export { uefiFirmware } from "./firmware.ts";

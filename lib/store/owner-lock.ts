@@ -23,14 +23,15 @@ export class OwnerLock implements Disposable {
       database.exec("BEGIN IMMEDIATE");
       return new OwnerLock(database);
     } catch (cause) {
-      const owner = ownerOf(database);
+      const pid = ownerOf(database);
       database.close();
       if (!isBusy(cause)) {
         const problem = `${file} cannot be used as a lock (${messageOf(cause)}); remove it if no pool is open there`;
         throw new VmSubstrateError("STATE_DIR_DAMAGED", problem, { cause, details: { stateDir } });
       }
+      const owner = pid === undefined ? "another process" : `process ${pid}`;
       const message = `${stateDir} is owned by ${owner}; close that pool first, or choose another stateDir`;
-      throw new VmSubstrateError("STATE_DIR_LOCKED", message, { cause, details: { stateDir } });
+      throw new VmSubstrateError("STATE_DIR_LOCKED", message, { cause, details: { stateDir, pid } });
     }
   }
 
@@ -44,10 +45,10 @@ function isBusy(error: unknown): boolean {
   return error instanceof Error && "errcode" in error && (Number(error.errcode) & 0xff) === 5;
 }
 
-function ownerOf(database: DatabaseSync): string {
+function ownerOf(database: DatabaseSync): number | undefined {
   try {
-    return `process ${Number(database.prepare("SELECT pid FROM owner").get()?.pid)}`;
+    return Number(database.prepare("SELECT pid FROM owner").get()?.pid);
   } catch {
-    return "another process";
+    return undefined;
   }
 }

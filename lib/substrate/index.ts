@@ -15,6 +15,6 @@ export { Pace } from "./pace.ts";
 export { type BuildProgress, progressReporter } from "./progress.ts";
 export { awaitReady, warmUp } from "./ready/index.ts";
 export type { GuestProfile, Recipe } from "./recipe.ts";
-export { recipeFromFile, recipeNamed, sessionProgram } from "./recipes/index.ts";
+export { RECIPE_NAMES, recipeFromFile, recipeNamed, sessionProgram } from "./recipes/index.ts";
 export { formatReference, parseReference, type SubstrateReference } from "./reference.ts";
 export { type Damage, type ScrubbedSubstrate, scrub } from "./scrub.ts";

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { configSchema, parseConfig } from "../../daemon/index.ts";
+import { configSchema, parseConfig } from "../../daemon/config.ts";
 import { openFakeDaemon } from "../support/fake-daemon.ts";
 import { ask } from "../support/raw-http.ts";
 

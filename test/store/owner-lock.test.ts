@@ -17,7 +17,7 @@ afterEach(() => rm(dir, { recursive: true }));
 const lockedBy = (pid: number) => ({
   code: "STATE_DIR_LOCKED",
   message: expect.stringContaining(`${dir} is owned by process ${pid};`),
-  details: { stateDir: dir },
+  details: { stateDir: dir, pid },
 });
 
 const HOLDER = `

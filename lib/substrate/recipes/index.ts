@@ -12,6 +12,9 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
   debian: debianRecipe(debianDocumentSchema.parse({ from: "debian" }), []),
 };
 
+/** What `recipeNamed` knows. */
+export const RECIPE_NAMES: readonly string[] = Object.keys(RECIPES);
+
 /** @throws VmSubstrateError RECIPE_UNKNOWN */
 export function recipeNamed(name: string): Recipe {
   const recipe = Object.hasOwn(RECIPES, name) ? RECIPES[name] : undefined;

@@ -4,10 +4,10 @@ import { z } from "zod";
 export const API_PREFIX = "/v1";
 
 /** Most items of one page of a list. */
-export const MAX_PAGE = 1000;
+const MAX_PAGE = 1000;
 const DEFAULT_PAGE = 200;
 /** Longest that a request waits for an operation, seconds. */
-export const MAX_WAIT_SECONDS = 3600;
+const MAX_WAIT_SECONDS = 3600;
 
 export const count = z.int().min(0);
 export const bytes = z.int().min(0);

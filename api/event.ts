@@ -48,7 +48,7 @@ export type DaemonEvent = {
 }[EventType];
 
 /** The first message of a stream: all that the later ones change. Also when what was missed is no longer kept. */
-export const snapshotSchema = z
+const snapshotSchema = z
   .object({
     vms: z.array(vmSchema),
     docks: z.array(dockSchema),
@@ -57,13 +57,16 @@ export const snapshotSchema = z
   .meta({ id: "Snapshot" });
 export type Snapshot = z.infer<typeof snapshotSchema>;
 
-export const eventDataSchema = z
-  .union([...Object.entries(payloads).map(([type, data]) => z.object({ type: z.literal(type), at: instant, data }))])
+const eventSchema = z
+  .union(Object.entries(payloads).map(([type, data]) => z.object({ type: z.literal(type), at: instant, data })))
   .meta({ id: "Event", description: "The data of one message of the event stream." });
 
 /** Sent once a second to who asks for them; they are not kept. */
-export const tickSchema = z.object({ second: secondSchema, memory: memoryUseSchema }).meta({ id: "Tick" });
+const tickSchema = z.object({ second: secondSchema, memory: memoryUseSchema }).meta({ id: "Tick" });
 export type Tick = z.infer<typeof tickSchema>;
+
+/** What a message of the stream can carry: its `event` says which. */
+export const streamSchema = z.union([snapshotSchema, tickSchema, eventSchema]).meta({ id: "Message" });
 
 export const eventsQuery = z.strictObject({
   snapshot: z.stringbool().default(false).describe("Begin with a `snapshot` of VMs, docks and memory."),

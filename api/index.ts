@@ -1,15 +1,7 @@
 export {
   API_PREFIX,
-  bytes,
-  count,
   idParameter,
-  instant,
-  MAX_PAGE,
-  MAX_WAIT_SECONDS,
-  milliseconds,
   pageOf,
-  pageQuery,
-  resourcesSchema,
   substrateParameter,
   versionSchema,
   waitQuery,
@@ -20,14 +12,12 @@ export {
   EVENT_TYPES,
   type EventPayload,
   type EventType,
-  eventDataSchema,
   eventsQuery,
   type Snapshot,
-  snapshotSchema,
+  streamSchema,
   type Tick,
-  tickSchema,
 } from "./event.ts";
-export { OPERATION_STATES, type OperationView, operationSchema, operationsQuery } from "./operation.ts";
+export { type OperationView, operationSchema, operationsQuery } from "./operation.ts";
 export { PROBLEM_TYPE, PROBLEM_URN, type Problem, problemSchema } from "./problem.ts";
 export {
   SESSION_CHANNELS,
@@ -36,10 +26,9 @@ export {
   type SessionReport,
   type SessionStart,
   sessionOrderSchema,
-  sessionReportSchema,
   sessionStartSchema,
 } from "./session.ts";
-export { type Second, STATS_SECONDS, secondSchema, statsSchema } from "./stats.ts";
+export { type Second, STATS_SECONDS, statsSchema } from "./stats.ts";
 export {
   type BuildBody,
   buildBodySchema,
@@ -54,7 +43,6 @@ export {
   removedSchema,
   type SubstrateView,
   scrubBodySchema,
-  scrubbedSchema,
   scrubReportSchema,
   substrateSchema,
 } from "./substrate.ts";
@@ -70,7 +58,6 @@ export {
 } from "./system.ts";
 export {
   type ActivateBody,
-  type ActivateSpecBody,
   activateBodySchema,
   activateSpecSchema,
   consoleQuery,
@@ -80,9 +67,7 @@ export {
   execResultSchema,
   extendBodySchema,
   type ForkBody,
-  fileSchema,
   forkBodySchema,
-  forkReportSchema,
   freezeBodySchema,
   memorySchema,
   type Outcomes,

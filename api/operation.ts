@@ -2,7 +2,7 @@ import { z } from "zod";
 import { instant, pageQuery } from "./common.ts";
 import { problemSchema } from "./problem.ts";
 
-export const OPERATION_STATES = ["running", "succeeded", "failed", "cancelled"] as const;
+const OPERATION_STATES = ["running", "succeeded", "failed", "cancelled"] as const;
 
 /** Work that may take longer than a request should. */
 export const operationSchema = z
@@ -13,7 +13,7 @@ export const operationSchema = z
     createdAt: instant,
     endedAt: instant.nullable(),
     progress: z.record(z.string(), z.unknown()).nullable().describe("The last report of its progress."),
-    result: z.unknown().describe("Of one that succeeded: what the request answers when it waits."),
+    result: z.unknown().describe("Of one that succeeded: what the request answers when it waits. Null in events."),
     error: problemSchema.nullable(),
   })
   .meta({ id: "Operation" });

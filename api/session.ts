@@ -36,7 +36,7 @@ export const sessionOrderSchema = z.union([
 export type SessionOrder = z.input<typeof sessionOrderSchema>;
 
 /** What a client is told: the program runs; it ended, all output before; why there is none; credit for input. */
-export const sessionReportSchema = z.union([
+const sessionReportSchema = z.union([
   z.strictObject({ started: z.literal(true) }),
   z.strictObject({ exited: z.strictObject({ exitCode: z.int().nullable(), signal: z.int().nullable() }) }),
   z.strictObject({ error: problemSchema }),

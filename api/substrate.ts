@@ -55,7 +55,7 @@ export const pruneReportSchema = z
 export type PruneReportView = z.infer<typeof pruneReportSchema>;
 
 export const scrubBodySchema = z.strictObject({ maxMiBPerSecond: z.number().optional() });
-export const scrubbedSchema = versionSchema.extend({
+const scrubbedSchema = versionSchema.extend({
   state: z.enum(["ok", "damaged"]),
   damage: z.array(z.object({ file: z.string(), reason: z.string() })),
   bytes,

@@ -29,7 +29,7 @@ export type VmView = Readonly<z.infer<typeof vmSchema>>;
 const text = z.string();
 const texts = z.array(text);
 
-export const fileSchema = z.strictObject({
+const fileSchema = z.strictObject({
   path: text.describe("Absolute, in the guest."),
   content: text.optional().describe("Text."),
   contentBase64: z.base64().optional().describe("Bytes, instead of `content`."),
@@ -68,10 +68,15 @@ export const activateSpecSchema = z
     timeoutMs: z.int().optional(),
   })
   .meta({ id: "ActivateSpec" });
-export type ActivateSpecBody = z.input<typeof activateSpecSchema>;
+
+/** Of a call, in its log lines and the event `failed`; the library says which are taken. */
+const callId = text
+  .optional()
+  .describe("Names the call in the log and in the event `failed`. Default: the request's id.");
 
 export const activateBodySchema = z.strictObject({
   count: z.int().min(1).default(1),
+  callId,
   mode: z
     .enum(["atomic", "settled"])
     .default("atomic")
@@ -132,6 +137,7 @@ export const memorySchema = z
 
 export const forkBodySchema = z.strictObject({
   count: z.int().min(1).default(1),
+  callId,
   options: activateSpecSchema
     .pick({
       hostname: true,

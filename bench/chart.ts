@@ -34,14 +34,20 @@ const STYLE = `
       .s0 { stroke: #56b4e9; fill: #56b4e9; } .s1 { stroke: #e69f00; fill: #e69f00; } .s2 { stroke: #2fd3a4; fill: #2fd3a4; }
     }`;
 
-/** Panels below each other that share a logarithmic x axis; each with its own linear y axis from 0. */
-export function lineChart(description: string, xTitle: string, panels: readonly Panel[]): string {
+/** Panels below each other that share an x axis, logarithmic unless it says otherwise; each with its own linear y axis from 0. */
+export function lineChart(
+  description: string,
+  xTitle: string,
+  panels: readonly Panel[],
+  scale: "logarithmic" | "linear" = "logarithmic",
+): string {
   const xs = [...new Set(panels.flatMap(({ series }) => series.flatMap(({ points }) => points.map(([x]) => x))))];
   xs.sort((a, b) => a - b);
   const [first = 1] = xs;
   const last = Math.max(xs.at(-1) ?? 1, first * 2);
   const span = WIDTH - MARGIN.left - MARGIN.right;
-  const xOf = (x: number) => MARGIN.left + (span * Math.log(x / first)) / Math.log(last / first);
+  const xOf = (x: number) =>
+    MARGIN.left + span * (scale === "linear" ? x / last : Math.log(x / first) / Math.log(last / first));
   const body = panels.map((panel, i) => linePanel(panel, i * PANEL_HEIGHT, xs, xOf));
   const height = panels.length * PANEL_HEIGHT + 16;
   const title = text(WIDTH / 2, height - 14, xTitle, "middle");

@@ -4,6 +4,7 @@ import { benchClaim } from "./claim.ts";
 import { benchCompare } from "./compare.ts";
 import { LIBVIRT_SETUP } from "./compare-libvirt.ts";
 import { type Context, defaultStateDir } from "./context.ts";
+import { benchDaemon } from "./daemon.ts";
 import { benchDebian } from "./debian.ts";
 import { benchDensity } from "./density.ts";
 import { benchFork } from "./fork.ts";
@@ -35,6 +36,11 @@ const HELP = `npm run bench -- <benchmark> [options]
              --forks N           forks of each (default 4)
              --dirty N           MiB that the source writes before (default 64)
 
+  daemon     claims through a daemon beside claims in this process; then many, for long; docs/daemon.svg
+             --claims N          claims of each kind (default 200)
+             --minutes N         of the soak (default 5)
+             --per-minute N      claims a minute of the soak (default 500)
+
   every one  --state-dir DIR     the pool's (default: the library's own)
 
 compare's virsh needs libvirt, which nothing here installs:
@@ -54,6 +60,8 @@ const { positionals, values } = parseArgs({
     batch: { type: "string" },
     forks: { type: "string" },
     dirty: { type: "string" },
+    minutes: { type: "string" },
+    "per-minute": { type: "string" },
     "work-dir": { type: "string", default: "/dev/shm" },
     "state-dir": { type: "string", default: defaultStateDir() },
     "no-libvirt": { type: "boolean", default: false },
@@ -63,7 +71,7 @@ const { positionals, values } = parseArgs({
 
 /** Options that one benchmark takes another may not know; a number that is none must not become a run of nothing. */
 function count(
-  option: "rounds" | "primed" | "claims" | "max" | "batch" | "forks" | "dirty",
+  option: "rounds" | "primed" | "claims" | "max" | "batch" | "forks" | "dirty" | "minutes" | "per-minute",
   otherwise: number,
 ): number {
   const given = values[option];
@@ -90,6 +98,11 @@ const BENCHMARKS: Readonly<Record<string, (context: Context) => Promise<void>>> 
     benchCompare({ rounds: count("rounds", 10), workDir: values["work-dir"], libvirt: !values["no-libvirt"] }, context),
   debian: (context) => benchDebian({ rounds: count("rounds", 10), claims: count("claims", 50) }, context),
   resize: (context) => benchResize(count("claims", 20), context),
+  daemon: (context) =>
+    benchDaemon(
+      { claims: count("claims", 200), minutes: count("minutes", 5), claimsPerMinute: count("per-minute", 500) },
+      context,
+    ),
   fork: (context) =>
     benchFork({ rounds: count("rounds", 5), forks: count("forks", 4), dirtyMiB: count("dirty", 64) }, context),
 };

@@ -6,6 +6,8 @@ import { errorOf } from "./problem-error.ts";
 
 const FIRST_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5000;
+/** The daemon says something every 15 s: one that is silent for longer is not there any more. */
+const MAX_SILENCE_MS = 45_000;
 
 export interface StreamListener {
   /** A message of the stream: its type, and its data in JSON. */
@@ -59,6 +61,7 @@ export class EventStream implements AsyncDisposable {
       query: this.#query,
       headers: { accept: "text/event-stream", "last-event-id": this.#lastId },
       signal: this.#stopping.signal,
+      silenceMs: MAX_SILENCE_MS,
     });
     if (statusCode === 200) return body;
     throw errorOf(await body.json().catch(() => undefined), statusCode);
@@ -67,11 +70,11 @@ export class EventStream implements AsyncDisposable {
   async #read(first: AsyncIterable<Buffer>): Promise<void> {
     const { signal } = this.#stopping;
     let body: AsyncIterable<Buffer> | undefined = first;
-    for (let pauseMs = FIRST_PAUSE_MS; !signal.aborted; pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
+    for (let pauseMs = FIRST_PAUSE_MS; !signal.aborted; ) {
       try {
         body ??= await this.#connect();
-        await this.#messages(body);
         pauseMs = FIRST_PAUSE_MS;
+        await this.#messages(body);
         if (!signal.aborted) this.#listener.lost("the stream ended");
       } catch (error) {
         if (!signal.aborted) this.#listener.lost(messageOf(error));
@@ -79,6 +82,7 @@ export class EventStream implements AsyncDisposable {
       body = undefined;
       // Many clients of one daemon do not come back at once.
       await delay(pauseMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {});
+      pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS);
     }
   }
 

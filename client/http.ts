@@ -1,4 +1,4 @@
-import { Pool as Connections, type Dispatcher } from "undici";
+import { Pool as Connections, type Dispatcher, errors } from "undici";
 import { API_PREFIX, PROBLEM_TYPE } from "../api/index.ts";
 import { newId } from "../lib/core/index.ts";
 import { VmSubstrateError } from "../lib/index.ts";
@@ -23,6 +23,8 @@ export interface HttpRequest {
   /** Names the request, and the operation that it starts. */
   readonly id?: string;
   readonly signal?: AbortSignal | undefined;
+  /** How long the answer may pause within its body, milliseconds. Default: for ever. */
+  readonly silenceMs?: number;
 }
 
 export interface HttpResponse {
@@ -59,7 +61,7 @@ export class Http implements AsyncDisposable {
   }
 
   /** The answer's head, its body to be read. @throws VmSubstrateError as `request`, but for what the daemon answers */
-  async open({ method = "GET", path, query = {}, body, headers = {}, id = newId(), signal }: HttpRequest) {
+  async open({ method = "GET", path, query = {}, body, headers = {}, id = newId(), signal, silenceMs }: HttpRequest) {
     const given = Object.entries(query).flatMap(([name, value]) =>
       value === undefined ? [] : [[name, String(value)] satisfies [string, string]],
     );
@@ -76,6 +78,7 @@ export class Http implements AsyncDisposable {
       },
       ...(body === undefined ? {} : { body: isBytes ? body : JSON.stringify(body) }),
       ...(signal === undefined ? {} : { signal }),
+      ...(silenceMs === undefined ? {} : { bodyTimeout: silenceMs }),
     };
     return this.#guard({ signal }, this.#connections.request(options));
   }
@@ -90,6 +93,9 @@ export class Http implements AsyncDisposable {
     } catch (cause) {
       if (signal?.aborted === true) {
         throw new VmSubstrateError("ABORTED", "the request was aborted", { cause: signal.reason });
+      }
+      if (cause instanceof errors.InvalidArgumentError) {
+        throw new VmSubstrateError("INVALID_ARGUMENT", `this cannot be sent: ${cause.message}`, { cause });
       }
       const where = this.target.socket ?? this.target.origin;
       const why = cause instanceof Error ? cause.message : String(cause);

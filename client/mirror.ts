@@ -6,6 +6,9 @@ import { errorOf } from "./problem-error.ts";
 import type { RemoteVm } from "./remote-vm.ts";
 import { dockOf, memoryOf } from "./views.ts";
 
+/** An answer that tells of a VM is not later than so many other VMs' ends. */
+const MAX_GONE = 10_000;
+
 export interface MirrorDependencies {
   readonly make: (view: VmView) => RemoteVm;
   readonly onOperation: (operation: OperationView) => void;
@@ -16,6 +19,8 @@ export class Mirror {
   readonly events = new Events<PoolEventsOf<RemoteVm>>();
   readonly #deps: MirrorDependencies;
   readonly #vms = new Map<string, RemoteVm>();
+  /** Ids of VMs that have ended: what is told of them later comes too late. */
+  readonly #gone = new Set<string>();
   readonly #docks = new Map<string, DockStatus>();
   #memory: MemoryUse = { clones: 0, bytes: 0, perVmBytes: 0, budgetBytes: undefined };
 
@@ -40,6 +45,7 @@ export class Mirror {
     const known = this.#vms.get(view.id);
     if (known !== undefined) return known;
     const vm = this.#deps.make(view);
+    if (this.#gone.has(view.id)) vm.ended("released");
     if (!vm.isGone) this.#vms.set(vm.id, vm);
     return vm;
   }
@@ -49,11 +55,12 @@ export class Mirror {
   }
 
   forgetDock(name: string): void {
-    for (const [key, { substrate }] of this.#docks) if (key === name || substrate === name) this.#docks.delete(key);
+    this.#docks.delete(name.replace(/@latest$/, ""));
   }
 
   /** By this client itself; the event that follows finds it gone. */
   released(vm: RemoteVm): void {
+    this.#forget(vm.id);
     if (this.#vms.delete(vm.id)) this.events.announce("released", vm);
   }
 
@@ -95,10 +102,12 @@ export class Mirror {
         return events.announce("unresponsive", vm, error);
       }
       case "released": {
+        this.#forget(event.data.vm.id);
         const vm = this.#vms.get(event.data.vm.id);
         return vm && this.#end(vm);
       }
       case "exit": {
+        this.#forget(event.data.vm.id);
         const vm = this.#vms.get(event.data.vm.id);
         if (vm === undefined) return undefined;
         const { code, signal } = event.data;
@@ -131,12 +140,19 @@ export class Mirror {
     }
   }
 
+  #forget(id: string): void {
+    this.#gone.add(id);
+    const [oldest] = this.#gone;
+    if (this.#gone.size > MAX_GONE && oldest !== undefined) this.#gone.delete(oldest);
+  }
+
   #end(vm: RemoteVm): void {
     vm.ended("released");
     this.released(vm);
   }
 }
 
-function keyOf({ substrate, version }: Pick<DockStatus, "substrate" | "version">): string {
-  return `${substrate}@${version}`;
+/** As the daemon's pool knows a dock: one of a certain version may be beside one that follows the newest. */
+function keyOf({ substrate, version, pinned }: Pick<DockStatus, "substrate" | "version" | "pinned">): string {
+  return pinned ? `${substrate}@${version}` : substrate;
 }

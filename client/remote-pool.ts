@@ -11,6 +11,7 @@ import type {
   VmView,
 } from "../api/index.ts";
 import type {
+  ActivateOptions,
   ActivateSpec,
   BuildOptions,
   CallOptions,
@@ -90,16 +91,22 @@ export class RemotePool implements PoolHandle {
   static async connect(target: Target, signal?: AbortSignal): Promise<RemotePool> {
     const pool = new RemotePool(target);
     try {
-      const { promise: ready, resolve: onReady } = Promise.withResolvers<void>();
+      const { promise: ready, resolve: onReady, reject: onLost } = Promise.withResolvers<void>();
+      ready.catch(() => {});
       const message = (type: string, data: unknown) => {
         pool.#mirror.take(type, data);
         if (type === "snapshot") onReady();
       };
-      const listener = { message, lost: () => {} };
+      const lost = (why: string) => onLost(new VmSubstrateError("DAEMON_UNREACHABLE", `the daemon hung up: ${why}`));
+      const listener = { message, lost };
+      signal?.addEventListener("abort", () => onLost(new VmSubstrateError("ABORTED", "connect: aborted")), {
+        once: true,
+      });
       pool.#stream = await EventStream.open(pool.#http, { snapshot: true, stats: true }, listener, signal);
       await ready;
       return pool;
     } catch (error) {
+      await pool.#stream?.[Symbol.asyncDispose]();
       await pool.#http[Symbol.asyncDispose]();
       throw error;
     }
@@ -231,15 +238,15 @@ export class RemotePool implements PoolHandle {
     return this.#run({ path: "/scrub", body: { maxMiBPerSecond }, ...options });
   }
 
-  async activate(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<RemoteVm[]> {
+  async activate(count: number, spec: ActivateSpec, options: ActivateOptions = {}): Promise<RemoteVm[]> {
     return vmsOf(await this.#activate({ count, spec: specBody(spec) }, spec, options));
   }
 
-  async activateSettled(count: number, spec: ActivateSpec, options: CallOptions = {}) {
+  async activateSettled(count: number, spec: ActivateSpec, options: ActivateOptions = {}) {
     return this.#activate({ count, mode: "settled", spec: specBody(spec) }, spec, options);
   }
 
-  async coldBoot(count: number, spec: ActivateSpec, options: CallOptions = {}): Promise<RemoteVm[]> {
+  async coldBoot(count: number, spec: ActivateSpec, options: ActivateOptions = {}): Promise<RemoteVm[]> {
     return vmsOf(await this.#activate({ count, coldBoot: true, spec: specBody(spec) }, spec, options));
   }
 
@@ -265,7 +272,8 @@ export class RemotePool implements PoolHandle {
     for (const one of ended) if (one.status === "rejected") throw one.reason;
   }
 
-  async #activate(body: ActivateBody, { idempotencyKey }: ActivateSpec, { signal }: CallOptions) {
+  async #activate(call: ActivateBody, { idempotencyKey }: ActivateSpec, { signal, callId }: ActivateOptions) {
+    const body: ActivateBody = { ...call, callId };
     const headers = { "idempotency-key": idempotencyKey };
     const { outcomes } = await this.#run<Outcomes>({ path: "/vms", body, headers, signal });
     return outcomes.map((one) => {
@@ -282,7 +290,7 @@ export class RemotePool implements PoolHandle {
 
   #made(view: RemoteVmView): RemoteVm {
     const vm = this.#mirror.handleOf(view);
-    this.#mine.add(vm);
+    if (!vm.isGone) this.#mine.add(vm);
     return vm;
   }
 

@@ -146,8 +146,8 @@ export class RemoteVm implements VmHandle {
     return new Date(view.expiresAt ?? Number.NaN);
   }
 
-  async fork(count: number, { signal, ...options }: ForkOptions = {}): Promise<RemoteVm[]> {
-    const body = { count, options: options as NonNullable<ForkBody["options"]> } satisfies ForkBody;
+  async fork(count: number, { signal, callId, ...options }: ForkOptions = {}): Promise<RemoteVm[]> {
+    const body = { count, callId, options: options as NonNullable<ForkBody["options"]> } satisfies ForkBody;
     const { outcomes } = await this.#operation<Outcomes>("fork", { path: "/fork", body, signal });
     return outcomes.flatMap((one) => ("vm" in one ? [this.#deps.handleOf(one.vm)] : []));
   }

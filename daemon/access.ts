@@ -27,16 +27,22 @@ export function guard(app: FastifyInstance, entrance: Entrance): void {
   app.decorateRequest("scope", undefined);
   app.addHook("onRequest", async (request) => {
     if (entrance.kind === "socket") {
+      if (request.headers.host === undefined) throw hostMissing();
       // A browser cannot open it, and nothing else sends this.
       if (request.headers.origin !== undefined) throw forbidden("requests of web pages come over TCP");
       request.scope = "write";
       return;
     }
-    const { host = "", origin } = request.headers;
+    const { host, origin } = request.headers;
+    if (host === undefined) throw hostMissing();
     if (!entrance.hosts.has(host.toLowerCase())) {
       throw forbidden(`the host "${host.slice(0, 100)}" is not this daemon's; add it to listen.hosts if it is`);
     }
-    if (origin !== undefined && origin.toLowerCase() !== `http://${host.toLowerCase()}`) {
+    // By https: through a proxy that speaks TLS, and hands on the name by which it was asked.
+    if (
+      origin !== undefined &&
+      !["http:", "https:"].some((scheme) => origin.toLowerCase() === `${scheme}//${host.toLowerCase()}`)
+    ) {
       throw forbidden("requests of other origins are refused");
     }
     request.scope = scopeOf(request, entrance.tokens);
@@ -71,6 +77,11 @@ function changes({ method, routeOptions }: FastifyRequest): boolean {
 function scopeOf({ headers: { authorization = "" } }: FastifyRequest, tokens: Tokens): Scope | undefined {
   const [, token] = /^Bearer ([\x21-\x7e]{1,512})$/i.exec(authorization) ?? [];
   return token === undefined ? undefined : tokens.scopeOf(token);
+}
+
+/** Source: RFC 9112, section 3.2. */
+function hostMissing(): VmSubstrateError {
+  return new VmSubstrateError("REQUEST_REFUSED", "expected a Host header", { details: { status: 400 } });
 }
 
 function forbidden(message: string): VmSubstrateError {

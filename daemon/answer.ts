@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { API_PREFIX } from "../api/index.ts";
+import { API_PREFIX, PROBLEM_TYPE } from "../api/index.ts";
 import { VmSubstrateError } from "../lib/index.ts";
 import type { Operations, Work } from "./operations.ts";
 import { problemOf, retryAfter } from "./problem.ts";
@@ -17,15 +17,15 @@ export function idempotencyKey({ headers }: FastifyRequest): string | undefined 
   );
 }
 
-/** Ends with its request: when the client hangs up before it has an answer. */
-export function hangUp(request: FastifyRequest): AbortSignal {
+/** Fires when the client hangs up before it has its answer. */
+export function hangUp({ raw }: FastifyReply): AbortSignal {
   const ended = new AbortController();
-  const { socket } = request.raw;
-  const onClose = () => ended.abort(new VmSubstrateError("ABORTED", "the client hung up"));
-  socket.once("close", onClose);
-  request.raw.once("close", () => {
-    if (request.raw.destroyed && socket.destroyed) onClose();
-  });
+  const onClose = () => {
+    if (!raw.writableFinished) ended.abort(new VmSubstrateError("ABORTED", "the client hung up"));
+  };
+  // Of the answer and not of the connection, which other requests use before and after this one.
+  raw.once("close", onClose);
+  if (raw.closed || raw.destroyed) onClose();
   return ended.signal;
 }
 
@@ -49,7 +49,7 @@ export async function answer<Result>(
   { operations, wait, status, isRepeatable = false, ...work }: Answer<Result>,
 ): Promise<never> {
   const operation = operations.start({ ...work, id: request.id });
-  const signal = hangUp(request);
+  const signal = hangUp(reply);
   const isOver = await operation.over(wait * 1000, signal);
   if (signal.aborted && !isOver && work.key === undefined && !isRepeatable) operation.cancel();
   const location = `${API_PREFIX}/operations/${operation.id}`;
@@ -75,5 +75,10 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, error:
   const seconds = retryAfter(problem);
   if (seconds !== undefined) reply.header("retry-after", String(seconds));
   if (problem.code === "UNAUTHENTICATED") reply.header("www-authenticate", 'Bearer realm="vm-substrate"');
-  return reply.code(problem.status).type("application/problem+json").serializer(JSON.stringify).send(problem);
+  // What wanted to become a WebSocket is no connection of the server's any more: nobody else would end it.
+  if (request.headers.upgrade !== undefined) {
+    reply.header("connection", "close");
+    reply.raw.once("finish", () => request.raw.socket.destroySoon());
+  }
+  return reply.code(problem.status).type(PROBLEM_TYPE).serializer(JSON.stringify).send(problem);
 }

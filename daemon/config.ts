@@ -1,8 +1,8 @@
-import { readFile } from "node:fs/promises";
-import { parseDocument } from "yaml";
+import { readFile, stat } from "node:fs/promises";
+import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import { dockBodySchema } from "../api/index.ts";
-import { validate } from "../lib/core/index.ts";
+import { messageOf, validate } from "../lib/core/index.ts";
 import { defaultConfigFile } from "../lib/host/index.ts";
 import { VmSubstrateError } from "../lib/index.ts";
 import { LOG_LEVELS } from "./log.ts";
@@ -10,7 +10,7 @@ import { LOG_LEVELS } from "./log.ts";
 const DEFAULT_REQUESTS_PER_SECOND = 1000;
 const MAX_CONFIG_BYTES = 1024 ** 2;
 
-const path = z.string().min(1);
+const pathSchema = z.string().min(1);
 
 /** `host:port`, `[::1]:port`. */
 const addressSchema = z
@@ -20,11 +20,11 @@ const addressSchema = z
 
 /** Values of the pool's own options are validated by it. */
 export const configSchema = z.strictObject({
-  stateDir: path.optional(),
-  cacheDir: path.optional(),
-  runtimeDir: path.optional(),
-  sharedMemoryDir: path.optional(),
-  qemu: path.optional(),
+  stateDir: pathSchema.optional(),
+  cacheDir: pathSchema.optional(),
+  runtimeDir: pathSchema.optional(),
+  sharedMemoryDir: pathSchema.optional(),
+  qemu: pathSchema.optional(),
   accelerator: z.enum(["auto", "kvm", "tcg"]).optional(),
   parallelStarts: z.int().min(1).optional(),
   forkServer: z.boolean().optional(),
@@ -35,11 +35,11 @@ export const configSchema = z.strictObject({
     .strictObject({
       tcp: addressSchema.optional(),
       hosts: z.array(z.string().min(1).toLowerCase()).default([]),
-      tokenFile: path.optional(),
+      tokenFile: pathSchema.optional(),
       requestsPerSecond: z.int().min(1).default(DEFAULT_REQUESTS_PER_SECOND),
     })
     .prefault({}),
-  log: z.strictObject({ level: z.enum(LOG_LEVELS).default("info"), file: path.optional() }).prefault({}),
+  log: z.strictObject({ level: z.enum(LOG_LEVELS).default("info"), file: pathSchema.optional() }).prefault({}),
   docks: z.record(z.string(), dockBodySchema).default({}),
 });
 export type Config = Readonly<z.output<typeof configSchema>>;
@@ -51,22 +51,64 @@ export type ConfigInput = z.input<typeof configSchema>;
  */
 export async function loadConfig(file?: string): Promise<Config> {
   const from = file ?? defaultConfigFile();
-  const text = await readFile(from, "utf8").catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT" && file === undefined) return "";
-    throw new VmSubstrateError("INVALID_ARGUMENT", `${from} cannot be read: ${error.message}`, { cause: error });
-  });
-  return parseConfig(text, from);
+  try {
+    const { size } = await stat(from);
+    if (size > MAX_CONFIG_BYTES) throw tooLong(from);
+    return parseConfig(await readFile(from, "utf8"), from);
+  } catch (error) {
+    if (error instanceof VmSubstrateError) throw error;
+    const isMissing = error instanceof Error && "code" in error && error.code === "ENOENT";
+    if (isMissing && file === undefined) return parseConfig("", from);
+    throw new VmSubstrateError("INVALID_ARGUMENT", `${from} cannot be read: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 /** @throws VmSubstrateError INVALID_ARGUMENT */
 export function parseConfig(text: string, file: string): Config {
-  if (Buffer.byteLength(text) > MAX_CONFIG_BYTES) {
-    throw new VmSubstrateError("INVALID_ARGUMENT", `${file} is longer than ${MAX_CONFIG_BYTES} bytes`);
+  if (Buffer.byteLength(text) > MAX_CONFIG_BYTES) throw tooLong(file);
+  const lines = new LineCounter();
+  const { document, value } = parsed(text, file, lines);
+  const result = configSchema.safeParse(value ?? {});
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((issue) => {
+    const [key] = issue.code === "unrecognized_keys" ? issue.keys : [];
+    const at = lineOf(document, lines, key === undefined ? issue.path : [...issue.path, key]);
+    const field = issue.path.join(".");
+    return { line: at, path: field, message: field === "" ? issue.message : `${field}: ${issue.message}` };
+  });
+  const listed = problems.map(({ line, message }) => `${file}:${line}: ${message}`).join("; ");
+  throw new VmSubstrateError("INVALID_ARGUMENT", listed, { details: { problems } });
+}
+
+/** No aliases: those of aliases would make a small text an endless one ("billion laughs"). */
+function parsed(text: string, file: string, lineCounter: LineCounter) {
+  try {
+    const document = parseDocument(text, { prettyErrors: true, uniqueKeys: true, lineCounter });
+    const [problem] = [...document.errors, ...document.warnings];
+    if (problem !== undefined) throw problem;
+    return { document, value: document.toJS({ maxAliasCount: 0 }) as unknown };
+  } catch (cause) {
+    throw new VmSubstrateError("INVALID_ARGUMENT", `${file}: ${messageOf(cause)}`, { cause });
   }
-  const document = parseDocument(text, { prettyErrors: true, uniqueKeys: true });
-  const [problem] = document.errors;
-  if (problem !== undefined) throw new VmSubstrateError("INVALID_ARGUMENT", `${file}: ${problem.message}`);
-  return validate(configSchema, document.toJS({ maxAliasCount: 0 }) ?? {}, file);
+}
+
+/** Of a field; where it is missing, of what it is missing from. */
+function lineOf(document: Document, lines: LineCounter, path: readonly PropertyKey[]): number {
+  for (let length = path.length; length > 0; length--) {
+    const [name, within] = [path[length - 1], path.slice(0, length - 1)];
+    const parent = within.length === 0 ? document.contents : document.getIn(within, true);
+    const pair = isMap(parent)
+      ? parent.items.find(({ key }) => isScalar(key) && String(key.value) === String(name))?.key
+      : isSeq(parent)
+        ? parent.items[Number(name)]
+        : undefined;
+    if (isNode(pair) && pair.range) return lines.linePos(pair.range[0]).line;
+  }
+  return 1;
+}
+
+function tooLong(file: string): VmSubstrateError {
+  return new VmSubstrateError("INVALID_ARGUMENT", `${file} is longer than ${MAX_CONFIG_BYTES} bytes`);
 }
 
 /** As `validate`, for what a program gives. */

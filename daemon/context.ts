@@ -12,6 +12,7 @@ import type { EventLog } from "./event-log.ts";
 import type { VmFinder } from "./find-vm.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Operations } from "./operations.ts";
+import type { RequestsUnderWay } from "./requests-under-way.ts";
 import type { Stats } from "./stats.ts";
 
 /** What the routes work with. One for all entrances. */
@@ -23,6 +24,7 @@ export interface Context {
   readonly listening: { url: string | null };
   readonly qemu: string | undefined;
   readonly operations: Operations;
+  readonly requests: RequestsUnderWay;
   readonly events: EventLog;
   readonly stats: Stats;
   readonly metrics: Metrics;

@@ -10,6 +10,7 @@ import { VmFinder } from "./find-vm.ts";
 import { daemonLogger } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { Operations } from "./operations.ts";
+import { RequestsUnderWay } from "./requests-under-way.ts";
 import { buildServer } from "./server.ts";
 import { Stats } from "./stats.ts";
 import { Tokens } from "./tokens.ts";
@@ -17,6 +18,8 @@ import { watchPool } from "./watch-pool.ts";
 
 /** How long work that is under way may take to end when the daemon stops. */
 const DRAIN_MS = 10_000;
+/** For answers to work that was cancelled after that. */
+const LAST_WORD_MS = 1000;
 
 /** The owner of a state directory that others use over HTTP. VMs outlive it. */
 export class Daemon implements AsyncDisposable {
@@ -39,7 +42,7 @@ export class Daemon implements AsyncDisposable {
   static async start(input: ConfigInput = {}): Promise<Daemon> {
     const config = configOf(input);
     await using undo = new AsyncDisposableStack();
-    const logger = daemonLogger(config.log);
+    const logger = daemonLogger(config.log, undo);
     const place = await daemonPlace(config);
     const { pool, ...context } = await openContext(config, place, logger, undo);
     const common = { logger, requestsPerSecond: config.listen.requestsPerSecond };
@@ -51,7 +54,7 @@ export class Daemon implements AsyncDisposable {
     const url = config.listen.tcp === undefined ? undefined : await listenTcp(config, place, serve);
     context.listening.url = url ?? null;
     await listenSocket(await serve({ kind: "socket" }), place.socket);
-    undo.defer(() => context.operations.drain(DRAIN_MS));
+    undo.defer(() => drain(context));
     undo.defer(() => context.close());
     logger.info({ socket: place.socket, url, vms: pool.vms.length }, "the daemon listens");
     return new Daemon(place, url, undo.move());
@@ -68,21 +71,39 @@ export class Daemon implements AsyncDisposable {
   }
 }
 
+/** Operations first, then the answers that tell of them. */
+async function drain({ operations, requests }: Pick<Context, "operations" | "requests">): Promise<void> {
+  const startedAt = performance.now();
+  await operations.drain(DRAIN_MS);
+  await requests.over(Math.max(LAST_WORD_MS, DRAIN_MS - (performance.now() - startedAt)));
+}
+
 async function openContext(config: Config, place: DaemonPlace, logger: PinoLogger, undo: AsyncDisposableStack) {
   const { listen: _listen, log: _log, docks, ...options } = config;
   const pool = await Pool.open({ ...options, logger, docks: "restore" });
   undo.defer(() => pool.close({ vms: "keep" }));
   const events = new EventLog();
+  const closing = new AbortController();
   const stats = undo.use(new Stats(pool));
   const metrics = new Metrics(pool);
   watchPool(pool, events, stats, metrics);
-  for (const [substrate, target] of Object.entries(docks)) {
-    await pool.dock(substrate, target).catch((error: unknown) => {
+  const setDock = async (substrate: string) => {
+    await pool.dock(substrate, docks[substrate] ?? {}).catch((error: unknown) => {
       logger.error({ substrate, err: error }, "a dock of the configuration could not be set");
     });
-  }
-  const closing = new AbortController();
-  const operations = new Operations((operation) => events.add("operation", { operation: operation.view() }));
+  };
+  for (const substrate of Object.keys(docks)) await setDock(substrate);
+  // Of a substrate that was not there when the daemon started. A dock that is there is whoever's changed it last.
+  pool.events.on("built", ({ name, version }) => {
+    for (const substrate of [name, `${name}@latest`, `${name}@${version}`]) {
+      const isSet = pool.docks.some((dock) => dock.substrate === name && dock.pinned === /@\d/.test(substrate));
+      if (Object.hasOwn(docks, substrate) && !isSet && !closing.signal.aborted) void setDock(substrate);
+    }
+  });
+  // What it brings may be large, and is asked for by whoever wants it.
+  const operations = new Operations((operation) => {
+    events.add("operation", { operation: { ...operation.view(), result: null } });
+  });
   const context = {
     pool,
     place,
@@ -90,6 +111,7 @@ async function openContext(config: Config, place: DaemonPlace, logger: PinoLogge
     listening: { url: null as string | null },
     qemu: config.qemu,
     operations,
+    requests: new RequestsUnderWay(),
     events,
     stats,
     metrics,

@@ -5,7 +5,7 @@ export type Selector = (labels: Labels) => boolean;
 
 const KEY = "[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?";
 const EQUALITY = new RegExp(`^(${KEY})\\s*(==|=|!=)\\s*(.*)$`, "s");
-const SET = new RegExp(`^(${KEY})\\s+(in|notin)\\s+\\(([^()]*)\\)$`);
+const SET = new RegExp(`^(${KEY})\\s+(in|notin)\\s*\\(([^()]*)\\)$`);
 const EXISTS = new RegExp(`^(!?)\\s*(${KEY})$`);
 
 /**
@@ -19,20 +19,30 @@ export function parseSelector(text: string): Selector {
   return (labels) => requirements.every((holds) => holds(labels));
 }
 
-/** At commas that are not within parentheses. */
+/** At commas that are not within parentheses. In one pass: the text may be long. */
 function split(text: string): string[] {
-  const parts = text.split(/,(?![^(]*\))/).map((part) => part.trim());
-  return parts.length === 1 && parts[0] === "" ? [] : parts;
+  if (text.trim() === "") return [];
+  const parts: string[] = [];
+  let start = 0;
+  let isWithin = false;
+  for (let i = 0; i < text.length; i++) {
+    const character = text[i];
+    if (character === "(") isWithin = true;
+    else if (character === ")") isWithin = false;
+    else if (character === "," && !isWithin) {
+      parts.push(text.slice(start, i).trim());
+      start = i + 1;
+    }
+  }
+  return [...parts, text.slice(start).trim()];
 }
 
 function requirement(text: string): Selector {
   const set = SET.exec(text);
   if (set !== null) {
     const [, key = "", operator, list = ""] = set;
-    const values = new Set(list.split(",").map((value) => value.trim()));
-    return operator === "in"
-      ? (labels) => values.has(own(labels, key) ?? "\0")
-      : (labels) => !values.has(own(labels, key) ?? "\0");
+    const values: ReadonlySet<string | undefined> = new Set(list.split(",").map((value) => value.trim()));
+    return operator === "in" ? (labels) => values.has(own(labels, key)) : (labels) => !values.has(own(labels, key));
   }
   const equality = EQUALITY.exec(text);
   if (equality !== null) {

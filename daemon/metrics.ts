@@ -74,18 +74,20 @@ export class Metrics {
 
   /** Looked up when they are asked for. */
   #gauges(pool: Pool): void {
-    const registers = [this.#registry];
-    new Gauge({
-      name: `${PREFIX}vms`,
-      help: "VMs that were handed out.",
-      labelNames: ["state"],
-      registers,
-      collect() {
-        for (const state of VM_STATES.slice(0, 3)) {
-          this.set({ state }, pool.vms.filter((vm) => vm.state === state).length);
-        }
-      },
-    });
+    const registers: Registry[] = []; // entered as they are made
+    this.#registry.registerMetric(
+      new Gauge({
+        name: `${PREFIX}vms`,
+        help: "VMs that were handed out.",
+        labelNames: ["state"],
+        registers,
+        collect() {
+          for (const state of VM_STATES.slice(0, 3)) {
+            this.set({ state }, pool.vms.filter((vm) => vm.state === state).length);
+          }
+        },
+      }),
+    );
     const ofDocks: Readonly<Record<string, readonly [help: string, of: (dock: DockStatus) => number]>> = {
       ready: ["Clones that can be claimed now.", ({ ready }) => ready],
       starting: ["Clones that are being made ready.", ({ starting }) => starting],
@@ -94,43 +96,51 @@ export class Metrics {
       memory_bytes: ["What the waiting clones take, Pss.", ({ memoryMiB = 0 }) => memoryMiB * 1024 ** 2],
     };
     for (const [name, [help, of]] of Object.entries(ofDocks)) {
+      this.#registry.registerMetric(
+        new Gauge({
+          name: `${PREFIX}dock_${name}`,
+          help,
+          labelNames: ["substrate", "version"],
+          registers,
+          collect() {
+            this.reset();
+            for (const dock of pool.docks) {
+              this.set({ substrate: dock.substrate, version: String(dock.version) }, of(dock));
+            }
+          },
+        }),
+      );
+    }
+    this.#registry.registerMetric(
       new Gauge({
-        name: `${PREFIX}dock_${name}`,
-        help,
-        labelNames: ["substrate", "version"],
+        name: `${PREFIX}leases`,
+        help: "Identity values that clones hold, and addresses in quarantine.",
+        labelNames: ["state"],
         registers,
         collect() {
-          this.reset();
-          for (const dock of pool.docks) {
-            this.set({ substrate: dock.substrate, version: String(dock.version) }, of(dock));
-          }
+          for (const [state, count] of Object.entries(pool.leases)) this.set({ state }, count);
         },
-      });
-    }
-    new Gauge({
-      name: `${PREFIX}leases`,
-      help: "Identity values that clones hold, and addresses in quarantine.",
-      labelNames: ["state"],
-      registers,
-      collect() {
-        for (const [state, count] of Object.entries(pool.leases)) this.set({ state }, count);
-      },
-    });
-    new Gauge({
-      name: `${PREFIX}clones`,
-      help: "Processes of clones, docked ones included.",
-      registers,
-      collect() {
-        this.set(pool.memory.clones);
-      },
-    });
-    new Gauge({
-      name: `${PREFIX}memory_bytes`,
-      help: "What all clones take, Pss.",
-      registers,
-      collect() {
-        this.set(pool.memory.bytes);
-      },
-    });
+      }),
+    );
+    this.#registry.registerMetric(
+      new Gauge({
+        name: `${PREFIX}clones`,
+        help: "Processes of clones, docked ones included.",
+        registers,
+        collect() {
+          this.set(pool.memory.clones);
+        },
+      }),
+    );
+    this.#registry.registerMetric(
+      new Gauge({
+        name: `${PREFIX}memory_bytes`,
+        help: "What all clones take, Pss.",
+        registers,
+        collect() {
+          this.set(pool.memory.bytes);
+        },
+      }),
+    );
   }
 }

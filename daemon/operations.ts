@@ -103,6 +103,7 @@ export class Operations {
   readonly #operations = new Map<string, Operation>();
   readonly #keys = new Map<string, { readonly digest: string; readonly operation: Operation }>();
   readonly #onChange: (operation: Operation) => void;
+  #isDraining = false;
 
   constructor(onChange: (operation: Operation) => void) {
     this.#onChange = onChange;
@@ -117,7 +118,7 @@ export class Operations {
     return this.#operations.get(id);
   }
 
-  /** @throws VmSubstrateError RATE_LIMITED, IDEMPOTENCY_KEY_USED, REQUEST_REFUSED for an id that is taken */
+  /** @throws VmSubstrateError RATE_LIMITED, IDEMPOTENCY_KEY_USED, POOL_CLOSED, REQUEST_REFUSED for an id that is taken */
   start<Result>(work: Work<Result>): Operation<Result> {
     this.#forgetOld();
     const { id, kind, key, request } = work;
@@ -130,6 +131,7 @@ export class Operations {
       const message = `idempotency key ${JSON.stringify(key)} belongs to another request; choose a new key`;
       throw new VmSubstrateError("IDEMPOTENCY_KEY_USED", message);
     }
+    if (this.#isDraining) throw new VmSubstrateError("POOL_CLOSED", "the daemon is stopping; ask the next one");
     if (this.#operations.has(id)) {
       throw new VmSubstrateError("REQUEST_REFUSED", `there is an operation ${id} already`, {
         details: { status: 409 },
@@ -143,6 +145,7 @@ export class Operations {
     }
     const operation = new Operation(work, this.#onChange);
     this.#operations.set(id, operation);
+    this.#onChange(operation);
     if (key !== undefined) {
       this.#keys.set(key, { digest, operation });
       // Who tries again after a failure wants it done.
@@ -151,8 +154,9 @@ export class Operations {
     return operation;
   }
 
-  /** Waits for what is under way, and cancels what takes longer. */
+  /** Waits for what is under way, and cancels what takes longer. Nothing is begun any more. */
   async drain(graceMs: number): Promise<void> {
+    this.#isDraining = true;
     const running = this.#running();
     const signal = AbortSignal.timeout(graceMs);
     await Promise.all(running.map((operation) => operation.over(graceMs, signal)));

@@ -81,23 +81,24 @@ const RETRY_AFTER_SECONDS: Readonly<Partial<Record<ErrorCode, number>>> = {
 /** An error as it is told. What is not ours may carry anything, and is only in the log. */
 export function problemOf(error: unknown, instance?: string): Problem {
   const known = asKnown(error);
-  const { code, message, details } = known;
+  const { code, message } = known;
+  const details = plain(known.details);
   return {
     type: `${PROBLEM_URN}${code}`,
     title: ERROR_CODES[code],
     status: statusOf(known),
     detail: message,
     code,
-    ...(Object.keys(details).length === 0 ? {} : { details: plain(details) }),
+    ...(Object.keys(details).length === 0 ? {} : { details }),
     ...(instance === undefined ? {} : { instance }),
   };
 }
 
 /** Seconds; undefined when trying again is not known to help. */
 export function retryAfter({ code, details }: Problem): number | undefined {
+  if (!Object.hasOwn(RETRY_AFTER_SECONDS, code)) return undefined;
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a code of ours
   const seconds = RETRY_AFTER_SECONDS[code as ErrorCode];
-  if (seconds === undefined) return undefined;
   const nextFreeMs = details?.nextFreeMs;
   return typeof nextFreeMs === "number" ? Math.max(1, Math.ceil(nextFreeMs / 1000)) : seconds;
 }
@@ -123,10 +124,14 @@ function statusOf({ code, details }: VmSubstrateError): number {
   return code === "REQUEST_REFUSED" && typeof details.status === "number" ? details.status : STATUS[code];
 }
 
-/** Details may hold what JSON has not. */
+/** Details may hold what JSON has not. An error is told in any case, if need be without them. */
 function plain(details: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const text = JSON.stringify(details, (_key, value: unknown) =>
-    typeof value === "bigint" ? Number(value) : value instanceof Error ? value.message : value,
-  );
-  return JSON.parse(text);
+  try {
+    const text = JSON.stringify(details, (_key, value: unknown) =>
+      typeof value === "bigint" ? Number(value) : value instanceof Error ? value.message : value,
+    );
+    return JSON.parse(text);
+  } catch {
+    return {};
+  }
 }

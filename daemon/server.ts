@@ -1,20 +1,15 @@
+import type { IncomingMessage } from "node:http";
 import rateLimit from "@fastify/rate-limit";
-import swagger from "@fastify/swagger";
 import { type FastifyBaseLogger, fastify, LogController } from "fastify";
-import {
-  hasZodFastifySchemaValidationErrors,
-  jsonSchemaTransform,
-  jsonSchemaTransformObject,
-  serializerCompiler,
-  validatorCompiler,
-} from "fastify-type-provider-zod";
+import { hasZodFastifySchemaValidationErrors, serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import { API_PREFIX } from "../api/index.ts";
 import { newId } from "../lib/core/index.ts";
 import { VmSubstrateError } from "../lib/index.ts";
 import { type Entrance, guard } from "./access.ts";
 import { sendProblem } from "./answer.ts";
+import { answerClientError, refuseExpectations } from "./client-error.ts";
 import type { App, Context } from "./context.ts";
-import { PACKAGE_VERSION } from "./package-version.ts";
+import { describeRoutes } from "./openapi.ts";
 import { dockRoutes } from "./routes/docks.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { guestRoutes } from "./routes/guest.ts";
@@ -26,8 +21,11 @@ import { probeRoutes, systemRoutes } from "./routes/system.ts";
 import { vmRoutes } from "./routes/vms.ts";
 
 const BODY_BYTES = 1024 ** 2;
-/** A request may wait for an operation for an hour; its head may not. */
+/** An answer may take an hour; the request itself may not. */
 const HEAD_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 300_000;
+/** How often the two are looked at. */
+const CHECK_INTERVAL_MS = 1000;
 const REQUEST_ID = /^[A-Za-z0-9_-]{8,64}$/;
 
 export interface ServerOptions {
@@ -35,12 +33,21 @@ export interface ServerOptions {
   readonly logger: FastifyBaseLogger;
   /** Of one address, over TCP. */
   readonly requestsPerSecond: number;
+  /** For the head of a request, and for all of it. */
+  readonly headTimeoutMs?: number;
+  readonly requestTimeoutMs?: number;
 }
 
 /** The HTTP server of one entrance, not listening yet. */
 export async function buildServer(
   context: Context,
-  { entrance, logger, requestsPerSecond }: ServerOptions,
+  {
+    entrance,
+    logger,
+    requestsPerSecond,
+    headTimeoutMs = HEAD_TIMEOUT_MS,
+    requestTimeoutMs = REQUEST_TIMEOUT_MS,
+  }: ServerOptions,
 ): Promise<App> {
   const app: App = fastify({
     loggerInstance: logger,
@@ -50,12 +57,21 @@ export async function buildServer(
       const given = headers["x-request-id"];
       return typeof given === "string" && REQUEST_ID.test(given) ? given : newId();
     },
-    http: { headersTimeout: HEAD_TIMEOUT_MS, requestTimeout: 0 },
+    requestTimeout: requestTimeoutMs,
+    http: {
+      headersTimeout: headTimeoutMs,
+      connectionsCheckingInterval: Math.min(CHECK_INTERVAL_MS, headTimeoutMs),
+      requireHostHeader: false, // a missing one is refused as any other
+      shouldUpgradeCallback: isSession,
+    },
     routerOptions: { maxParamLength: 200 },
     forceCloseConnections: true,
     return503OnClosing: false,
     frameworkErrors: (error, request, reply) => void sendProblem(request, reply, error),
+    clientErrorHandler: answerClientError,
   });
+  refuseExpectations(app.server);
+  app.removeContentTypeParser("text/plain");
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler((error, request, reply) => sendProblem(request, reply, asInvalid(error)));
@@ -75,25 +91,14 @@ export async function buildServer(
     context.metrics.requested(method, route, statusCode, elapsedTime);
     log.debug({ method, route, status: statusCode, ms: Math.round(elapsedTime * 10) / 10 }, "request");
   });
+  app.addHook("onRequest", async (_request, reply) => context.requests.add(reply.raw));
   if (entrance.kind === "tcp") {
-    await app.register(rateLimit, { max: requestsPerSecond, timeWindow: 1000, hook: "onRequest" });
+    await app.register(rateLimit, { global: false, max: requestsPerSecond, timeWindow: 1000 });
+    // Of all requests, and before anything else: also of those without a right to be answered.
+    app.addHook("onRequest", app.rateLimit());
   }
   guard(app, entrance);
-  await app.register(swagger, {
-    openapi: {
-      openapi: "3.1.0",
-      info: {
-        title: "vm-substrate",
-        version: PACKAGE_VERSION,
-        description: "Personal, running VMs in milliseconds. Errors are problems (RFC 9457).",
-        license: { name: "Apache-2.0", identifier: "Apache-2.0" },
-      },
-      components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },
-      security: [{ token: [] }],
-    },
-    transform: jsonSchemaTransform,
-    transformObject: jsonSchemaTransformObject,
-  });
+  await describeRoutes(app);
   await app.register(
     async (api: App) => {
       systemRoutes(api, context);
@@ -111,6 +116,11 @@ export async function buildServer(
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   await app.register(pageRoutes);
   return app;
+}
+
+/** Any other that wants to become something else stays what it is: nobody would read its body, or end it. */
+function isSession({ method, url = "", headers: { upgrade = "" } }: IncomingMessage): boolean {
+  return method === "GET" && upgrade.toLowerCase() === "websocket" && /^[^?]*\/session(?:\?|$)/.test(url);
 }
 
 /** What does not match a schema is told as the library tells it. */

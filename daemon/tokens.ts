@@ -1,5 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { open, readFile, stat } from "node:fs/promises";
+import { messageOf } from "../lib/core/index.ts";
 import { VmSubstrateError } from "../lib/index.ts";
 
 export type Scope = "read" | "write";
@@ -19,7 +20,10 @@ export class Tokens {
     this.#tokens = tokens.map(({ scope, token }) => ({ scope, digest: digestOf(token) }));
   }
 
-  /** Makes a file with one token of each scope where there is none. @throws VmSubstrateError INVALID_ARGUMENT, UNSAFE_DIRECTORY */
+  /**
+   * Makes a file with one token of each scope where there is none.
+   * @throws VmSubstrateError INVALID_ARGUMENT, UNSAFE_DIRECTORY, HOST_IO_FAILED
+   */
   static async load(file: string): Promise<Tokens> {
     await create(file);
     return new Tokens(await readTokens(file));
@@ -62,8 +66,9 @@ async function create(file: string): Promise<void> {
     );
     await made.writeFile(`${lines.join("\n")}\n`);
     await made.sync();
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+  } catch (cause) {
+    if (cause instanceof Error && "code" in cause && cause.code === "EEXIST") return;
+    throw new VmSubstrateError("HOST_IO_FAILED", `${file} cannot be made: ${messageOf(cause)}`, { cause });
   }
 }
 

@@ -23,16 +23,16 @@ export function dockRoutes(app: App, { pool }: Context): void {
         response: { 200: dockSchema },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { substrate } = request.params;
       const { ready, timeoutMs } = request.query;
       if (ready !== undefined) {
-        const options = { count: ready, signal: hangUp(request), ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+        const options = { count: ready, signal: hangUp(reply), ...(timeoutMs === undefined ? {} : { timeoutMs }) };
         return dockView(await pool.docked(substrate, options));
       }
-      const dock = pool.docks.find(
-        (one) => one.substrate === substrate || `${one.substrate}@${one.version}` === substrate,
-      );
+      // As everywhere: without a version, and as the latest, it is the one that follows the newest.
+      const name = substrate.replace(/@latest$/, "");
+      const dock = pool.docks.find((one) => (one.pinned ? `${one.substrate}@${one.version}` : one.substrate) === name);
       if (dock === undefined) throw new VmSubstrateError("NOT_FOUND", `there is no dock of "${substrate}"`);
       return dockView(dock);
     },

@@ -8,6 +8,7 @@ import {
   readFileQuery,
   writeFileQuery,
 } from "../../api/index.ts";
+import { VmSubstrateError } from "../../lib/index.ts";
 import { hangUp } from "../answer.ts";
 import type { App, Context } from "../context.ts";
 
@@ -30,14 +31,14 @@ export function guestRoutes(app: App, { vms }: Context): void {
         response: { 200: execResultSchema },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { argv, stdinBase64, ...options } = request.body;
       const stdin = stdinBase64 === undefined ? undefined : Buffer.from(stdinBase64, "base64");
       const vm = vms.find(request.params.id);
       const { exitCode, signal, stdoutBytes, stderrBytes, truncated } = await vm.exec(argv, {
         ...options,
         stdin,
-        signal: hangUp(request),
+        signal: hangUp(reply),
       });
       return { exitCode, signal, stdoutBase64: base64(stdoutBytes), stderrBase64: base64(stderrBytes), truncated };
     },
@@ -56,7 +57,7 @@ export function guestRoutes(app: App, { vms }: Context): void {
     },
     async (request, reply) => {
       const { path, ...options } = request.query;
-      const bytes = await vms.find(request.params.id).readFile(path, { ...options, signal: hangUp(request) });
+      const bytes = await vms.find(request.params.id).readFile(path, { ...options, signal: hangUp(reply) });
       return reply.type("application/octet-stream").send(Buffer.from(bytes));
     },
   );
@@ -76,8 +77,12 @@ export function guestRoutes(app: App, { vms }: Context): void {
     },
     async (request, reply) => {
       const { path, ...options } = request.query;
-      const content = request.body instanceof Uint8Array ? request.body : new Uint8Array();
-      await vms.find(request.params.id).writeFile(path, content, { ...options, signal: hangUp(request) });
+      const { body: content = new Uint8Array() } = request;
+      if (!(content instanceof Uint8Array)) {
+        const message = "expected the file's bytes as application/octet-stream";
+        throw new VmSubstrateError("REQUEST_REFUSED", message, { details: { status: 415 } });
+      }
+      await vms.find(request.params.id).writeFile(path, content, { ...options, signal: hangUp(reply) });
       return reply.code(204).send();
     },
   );
@@ -93,8 +98,8 @@ export function guestRoutes(app: App, { vms }: Context): void {
         response: { 200: consoleSchema },
       },
     },
-    async (request) => ({
-      text: await vms.find(request.params.id).console({ ...request.query, signal: hangUp(request) }),
+    async (request, reply) => ({
+      text: await vms.find(request.params.id).console({ ...request.query, signal: hangUp(reply) }),
     }),
   );
 }

@@ -49,9 +49,9 @@ export function operationRoutes(app: App, { operations }: Context): void {
         response: { 200: operationSchema },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const operation = find(request.params.id);
-      await operation.over(request.query.wait * 1000, hangUp(request));
+      await operation.over(request.query.wait * 1000, hangUp(reply));
       return operation.view();
     },
   );

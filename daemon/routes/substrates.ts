@@ -177,10 +177,10 @@ export function substrateRoutes(app: App, { pool, operations }: Context, entranc
 
 /** The newest of a name, or that very version. @throws VmSubstrateError SUBSTRATE_NOT_FOUND */
 function named<One extends { readonly name: string; readonly version: number }>(all: One[], reference: string): One {
-  const [name, version = "latest"] = reference.split("@");
+  const [name, version = "latest", more] = reference.split("@");
   const versions = all.filter((one) => one.name === name).toSorted((a, b) => b.version - a.version);
   const found = version === "latest" ? versions[0] : versions.find((one) => String(one.version) === version);
-  if (found !== undefined) return found;
+  if (found !== undefined && more === undefined) return found;
   throw new VmSubstrateError(
     "SUBSTRATE_NOT_FOUND",
     `there is no substrate "${reference}"; GET /v1/substrates lists them`,

@@ -73,10 +73,12 @@ export function probeRoutes(app: App, { pool, metrics, closing }: Context): void
         response: { 200: readySchema, 503: readySchema },
       },
     },
-    async (_request, reply) => {
+    async ({ scope }, reply) => {
       const broken = pool.docks.filter(({ breaker }) => breaker === "open").map(({ substrate }) => substrate);
       const ready = !closing.aborted && broken.length === 0;
-      return reply.code(ready ? 200 : 503).send({ ready, ...(broken.length === 0 ? {} : { docks: broken }) });
+      return reply
+        .code(ready ? 200 : 503)
+        .send({ ready, ...(broken.length === 0 || scope === undefined ? {} : { docks: broken }) });
     },
   );
 

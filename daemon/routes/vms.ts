@@ -14,6 +14,7 @@ import {
   vmsQuery,
   waitQuery,
 } from "../../api/index.ts";
+import { VmSubstrateError } from "../../lib/index.ts";
 import { answer, idempotencyKey } from "../answer.ts";
 import type { App, Context } from "../context.ts";
 import { parseSelector } from "../label-selector.ts";
@@ -59,7 +60,10 @@ export function vmRoutes(app: App, { pool, operations, vms }: Context): void {
       },
     },
     async (request, reply) => {
-      const { count, mode, coldBoot, spec } = request.body;
+      const { count, mode, coldBoot, spec, callId = request.id } = request.body;
+      if (coldBoot && mode === "settled") {
+        throw new VmSubstrateError("INVALID_ARGUMENT", "mode: cold boots are all or none");
+      }
       const key = idempotencyKey(request);
       const full = specOf(spec, key);
       return answer(request, reply, {
@@ -68,8 +72,8 @@ export function vmRoutes(app: App, { pool, operations, vms }: Context): void {
         status: 201,
         wait: request.query.wait,
         run: async (signal) => {
-          const options = { signal, callId: request.id };
-          if (mode === "settled" && !coldBoot) return outcomeViews(await pool.activateSettled(count, full, options));
+          const options = { signal, callId };
+          if (mode === "settled") return outcomeViews(await pool.activateSettled(count, full, options));
           const make = coldBoot ? pool.coldBoot.bind(pool) : pool.activate.bind(pool);
           return outcomeViews((await make(count, full, options)).map((vm) => ({ vm })));
         },
@@ -153,7 +157,7 @@ export function vmRoutes(app: App, { pool, operations, vms }: Context): void {
     },
     async (request, reply) => {
       const vm = vms.find(request.params.id);
-      const { count, options } = request.body;
+      const { count, options, callId = request.id } = request.body;
       return answer(request, reply, {
         kind: "fork",
         operations,
@@ -162,7 +166,7 @@ export function vmRoutes(app: App, { pool, operations, vms }: Context): void {
         key: idempotencyKey(request),
         request: [vm.id, count, options],
         run: async (signal) =>
-          outcomeViews((await vm.fork(count, { ...options, signal })).map((fork) => ({ vm: fork }))),
+          outcomeViews((await vm.fork(count, { ...options, callId, signal })).map((fork) => ({ vm: fork }))),
       });
     },
   );

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PAGE = readFileSync(join(ROOT, "docs/LIMITS.md"), "utf8");
+const FOLDERS = ["lib", "api", "daemon", "client"];
 const UNITS: Readonly<Record<string, number>> = { KIB: 1024, KiB: 1024, MIB: 1024 ** 2, MiB: 1024 ** 2, ms: 1, "": 1 };
 
 /** A module's constant that is a number, also one written as a product, or with a sign before a power. */
@@ -12,6 +13,7 @@ const NUMBER_CONSTANT = /^(?:export )?const ([A-Z][A-Z0-9_]*)(?:: number)? = ([\
 const LIMIT_NAME = /^MAX_|_(MS|BYTES|CHARS|KIB|MIB|LENGTH|WANTED)$/;
 /** Sizes that a file format or a kernel prescribes, or of a buffer: nothing is refused or ended at them. */
 const NOT_LIMITS = [
+  "daemon/tokens.ts TOKEN_BYTES",
   "lib/clone/session/frames.ts HEADER_BYTES",
   "lib/clone/session/input.ts PIECE_BYTES",
   "lib/host/disk-image.ts SECTOR_BYTES",
@@ -35,8 +37,10 @@ interface Limit {
 }
 
 function limitsOfSources(): Limit[] {
-  const files = readdirSync(join(ROOT, "lib"), { recursive: true, withFileTypes: true }).filter(
-    (entry) => entry.isFile() && entry.name.endsWith(".ts"),
+  const files = FOLDERS.flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true }).filter(
+      (entry) => entry.isFile() && entry.name.endsWith(".ts"),
+    ),
   );
   return files.flatMap((entry) => {
     const path = join(entry.parentPath, entry.name);
@@ -62,7 +66,9 @@ function power(text: string): number {
 
 /** Rows "| `NAME` | 120 000 ms | `lib/file.ts` | effect |". */
 function limitsOfPage(): Limit[] {
-  const rows = PAGE.matchAll(/^\| `([A-Z0-9_]+)` \| ([\d ]+?)(?: (KiB|MiB|ms))? \| `(lib\/[^`]+)` \| \S.* \|$/gm);
+  const rows = PAGE.matchAll(
+    /^\| `([A-Z0-9_]+)` \| ([\d ]+?)(?: (KiB|MiB|ms))? \| `((?:lib|api|daemon|client)\/[^`]+)` \| \S.* \|$/gm,
+  );
   return [...rows].map(([, name, digits = "", unit = "", file]) => ({
     key: `${file} ${name}`,
     value: Number(digits.replaceAll(" ", "")) * (UNITS[unit] ?? Number.NaN),

@@ -10,12 +10,7 @@ const count = async (vm: Vm) => Number(await shell(vm, "cat /run/count"));
 const PROGRAM = `
 (n=0; while :; do n=$((n+1)); echo $n > /run/count; sleep 0.05; done) > /dev/null 2>&1 < /dev/null &
 echo kept > /root/mark
-echo "echo typed" > /root/.ash_history
-mkdir -p /var/log/other
-echo said > /var/log/other/other.log
-chown 1000:1000 /var/log/other/other.log
-chmod 1777 /var/log/other
-echo 2 > /proc/sys/fs/protected_regular # as systemd sets it: such a file cannot be opened to be made anew, not even by root`;
+echo "echo typed" > /root/.ash_history`;
 
 test("a VM becomes a substrate as it runs, and goes on as itself", { timeout: 240_000 }, async () => {
   await using lab = await openLab();
@@ -43,7 +38,6 @@ test("a VM becomes a substrate as it runs, and goes on as itself", { timeout: 24
     expect(first).toBeGreaterThanOrEqual(least);
     await vi.waitFor(async () => expect(await count(vm)).toBeGreaterThan(first), 10_000);
     expect(await shell(vm, "cat /root/mark")).toBe("kept");
-    expect(await shell(vm, "cat /var/log/other/other.log")).toBe("");
     expect(await shell(vm, "ls -A /root/.ash_history 2> /dev/null || echo gone")).toBe("gone");
     expect(await shell(vm, "hostname")).toBe(vm.hostname);
     expect(await shell(vm, "cat /etc/machine-id")).toBe(vm.machineId);

@@ -1,4 +1,4 @@
-export { OUTPUT_WINDOW_BYTES, type SessionExit, STDIN_WINDOW_BYTES } from "./frames.ts";
+export type { SessionExit } from "./frames.ts";
 export { SessionInput } from "./input.ts";
 export { SessionOutput } from "./output.ts";
 export type { Session } from "./session.ts";

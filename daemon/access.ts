@@ -64,8 +64,10 @@ export function requireSocket({ kind }: Entrance, what: string): void {
 }
 
 function isProtected({ routeOptions, url }: FastifyRequest): boolean {
-  const path = routeOptions.url ?? url;
-  return path === API_PREFIX || path.startsWith(`${API_PREFIX}/`) || path === "/metrics";
+  // By what is served, and by what was asked for: what is served nowhere falls to the page, which is for everybody.
+  return [routeOptions.url ?? url, url.split("?")[0] ?? ""].some(
+    (path) => path === API_PREFIX || path.startsWith(`${API_PREFIX}/`) || path === "/metrics",
+  );
 }
 
 /** A program in a VM is started by a GET, as every WebSocket. */

@@ -10,7 +10,7 @@ import { ask } from "../support/raw-http.ts";
 const REQUESTS = Number(process.env.FUZZ_REQUESTS ?? 20_000);
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31);
 const BATCH = 64;
-const MAX_MS = 80_000;
+const MAX_MS = 300_000;
 const ANSWER_MS = 90_000;
 
 // biome-ignore lint/suspicious/noExplicitAny: a JSON document

@@ -57,7 +57,7 @@ describe("the list of VMs", () => {
     expect((await get("red")).json).toMatchObject({ status: 400, code: "INVALID_ARGUMENT", details: { matches: 2 } });
     expect((await send({ method: "DELETE", path: "/v1/vms/red" })).status).toBe(400);
     for (const name of ["none", "__proto__", "constructor", "%2e%2e", "..%2f..", "%00", "a%20b", "<script>", "ü"]) {
-      expect((await get(encodeURI(decodeURIComponent(name)))).status, name).toBeOneOf([400, 404]);
+      expect((await get(encodeURI(decodeURIComponent(name)))).status, name).toBeOneOf([400, 403, 404]);
     }
     expect((await send({ method: "DELETE", path: `/v1/vms/${two?.id}` })).status).toBe(204);
     expect((await get(two?.id ?? "")).json).toMatchObject({ status: 410, code: "VM_GONE" });

@@ -1,4 +1,4 @@
-import { flattenDisk, type OnFailpoint, type Vm } from "../clone/index.ts";
+import { flattenDisk, type OnFailpoint, type Vm, type VmState } from "../clone/index.ts";
 import { type Logger, messageOf, Turns, VmSubstrateError } from "../core/index.ts";
 import type { Paths } from "../host/index.ts";
 import { Breaker } from "./breaker.ts";
@@ -9,6 +9,8 @@ import type { VmLedger } from "./vm-ledger.ts";
 const MAX_LASTING_INSTANTS = 2;
 /** Whoever needs the disk of a VM with fewer instants ends its flattening; with so many it is waited for. */
 const PATIENT_DEPTH = 8;
+
+const ENDED: readonly VmState[] = ["released", "failed", "detached"];
 
 export interface FlatteningDependencies {
   readonly paths: Paths;
@@ -88,8 +90,9 @@ export class Flattening implements AsyncDisposable {
       await this.#inTurn(id, signal, () => this.#flatten(id, signal));
       this.#breakers.delete(id);
     } catch (error) {
-      if (!signal.aborted && this.#deps.vm(id) !== undefined) this.#failed(id, error);
-      else this.#breakers.delete(id);
+      const isEnded = ENDED.includes(this.#deps.vm(id)?.state ?? "released");
+      if (signal.aborted || isEnded) this.#breakers.delete(id);
+      else this.#failed(id, error);
     } finally {
       this.#current = undefined;
     }

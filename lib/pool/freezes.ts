@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { FreezeOptions, Frozen, Vm } from "../clone/index.ts";
+import { endFlattening, type FreezeOptions, type Frozen, type Vm } from "../clone/index.ts";
 import { signalSchema, VmSubstrateError, validate } from "../core/index.ts";
 import type { Paths, QemuBinary } from "../host/index.ts";
 import { freezeRunning, progressReporter } from "../substrate/index.ts";
@@ -77,6 +77,7 @@ export class Freezes {
     const substrate = await copy.whileRunning(
       "freeze",
       async ({ instance, guest }) => {
+        await endFlattening(instance.qmp); // one that could not be ended before
         const channels = { agent: await guest.agent(), helper: guest.helper };
         const expendable = { instance, channels, overlay, origin: hold.substrate };
         return freezeRunning(name, expendable, { paths, qemu, progress, signal });

@@ -43,6 +43,11 @@ export const FAILPOINTS = [
   "fork.prepared",
   "fork.split",
   "fork.captured",
+  // Making its disk flat again, in the background.
+  "flatten.begun",
+  "flatten.copied",
+  "flatten.detached",
+  "flatten.recorded",
   "release.intended",
   "release.ended",
   "release.forgotten",

@@ -34,7 +34,7 @@ export class DiskSplit implements AsyncDisposable {
     signal: AbortSignal,
   ): Promise<DiskSplit> {
     const below = await topNode(qmp, signal);
-    const current = below === DISK_NODE ? paths.vm(id).overlay : paths.vmOverlay(id, below.slice(NODE_PREFIX.length));
+    const current = overlayOf(paths, id, below);
     const files = paths.instant(instant);
     await mkdir(files.dir, { recursive: true, mode: 0o700 });
     await link(current, files.disk);
@@ -73,11 +73,20 @@ export class DiskSplit implements AsyncDisposable {
   }
 }
 
+/** The file of one of our nodes. */
+export function overlayOf(paths: Paths, id: string, node: string): string {
+  return node === DISK_NODE ? paths.vm(id).overlay : paths.vmOverlay(id, node.slice(NODE_PREFIX.length));
+}
+
+export function isOurNode(node: string): boolean {
+  return node === DISK_NODE || node.startsWith(NODE_PREFIX);
+}
+
 /** The node that the guest writes to: the disk of its launch, or the overlay of its last fork. */
-async function topNode(qmp: Pick<Monitor, "execute">, signal: AbortSignal): Promise<string> {
+export async function topNode(qmp: Pick<Monitor, "execute">, signal: AbortSignal): Promise<string> {
   const disks = await qmp.execute("query-block", {}, { signal });
   const disk = disks.find(({ qdev }) => qdev?.split("/").includes(DISK_DEVICE_ID));
   const node = disk?.inserted?.["node-name"];
-  if (node === DISK_NODE || node?.startsWith(NODE_PREFIX)) return node;
+  if (node !== undefined && isOurNode(node)) return node;
   throw new VmSubstrateError("FORK_FAILED", `the VM's disk is "${node}" in QEMU, which is none of ours`);
 }

@@ -4,6 +4,7 @@ import type { Paths } from "../host/index.ts";
 import { type Captured, captureRunning } from "../substrate/index.ts";
 import type { Clone } from "./clone.ts";
 import type { OnFailpoint } from "./failpoints.ts";
+import { endFlattening } from "./flatten-disk.ts";
 import { DiskSplit } from "./fork-disk.ts";
 
 const CAPTURE_TIMEOUT_MS = 60_000;
@@ -48,6 +49,7 @@ export async function takeInstant(
   // Its own undo is waited for, also when time runs out.
   const timer = setTimeout(() => within.abort(tooLong()), CAPTURE_TIMEOUT_MS);
   undo.defer(() => clearTimeout(timer));
+  await endFlattening(instance.qmp); // of an earlier owner: its disk cannot be parted meanwhile
   await using split = await DiskSplit.prepare(instance.qmp, paths, { id, instant, sizeBytes }, either);
   failpoint("fork.prepared");
   const atInstant = async () => {

@@ -5,6 +5,7 @@ export { coldBoot } from "./cold-boot.ts";
 export { CHANNELS, type ChannelKind, type CloneDependencies } from "./dependencies.ts";
 export { type DockedClone, type DockPlan, dockClone } from "./docked-clone.ts";
 export { FAILPOINTS, type Failpoint, type OnFailpoint } from "./failpoints.ts";
+export { endFlattening, type FlattenOptions, flattenDisk } from "./flatten-disk.ts";
 export { type InstantState, takeInstant } from "./fork.ts";
 export type { ForkOptions, ForkReport } from "./fork-options.ts";
 export type { FreezeOptions, Frozen } from "./freeze-options.ts";

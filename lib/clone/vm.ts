@@ -262,6 +262,12 @@ export class Vm implements AsyncDisposable {
     });
   }
 
+  /** Works with what the VM is made of beside all that is done with it. @internal */
+  async whileAlive<T>(what: string, work: (clone: Clone) => Promise<T>): Promise<T> {
+    this.#requireAlive(what);
+    return this.#clone.instance.process.guard(what, work(this.#clone));
+  }
+
   async #guarded<T>(what: string, work: (clone: Clone) => Promise<T>, isKept: boolean): Promise<T> {
     try {
       const result = await this.#clone.instance.process.guard(what, work(this.#clone));

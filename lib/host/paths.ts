@@ -127,6 +127,11 @@ export class Paths {
     return join(this.vms, id, `overlay-${instant}.qcow2`);
   }
 
+  /** Whether a file in a VM's folder is one that it writes to, or did. */
+  isOverlay(name: string): boolean {
+    return /^overlay(-[^.]+)?\.qcow2$/.test(name);
+  }
+
   /** @throws VmSubstrateError PATH_TOO_LONG */
   vm(id: string): VmPaths {
     const dir = join(this.vms, id);

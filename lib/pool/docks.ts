@@ -83,7 +83,7 @@ export class Docks implements AsyncDisposable {
       known ??
       new Dock(substrate, target, {
         ...this.#deps,
-        idle: () => this.#idle(),
+        idle: () => this.idle(),
         onChange: (one) => this.#news.of(one),
       });
     this.#docks.set(key, dock);
@@ -193,7 +193,8 @@ export class Docks implements AsyncDisposable {
     await Promise.all([...this.#docks.values()].map((dock) => dock[Symbol.asyncDispose]()));
   }
 
-  #idle(): Promise<void> {
+  /** Resolves when no claim is under way. */
+  idle(): Promise<void> {
     return this.#claims === 0 ? Promise.resolve() : new Promise((resolve) => this.#whenIdle.push(resolve));
   }
 }

@@ -1,5 +1,4 @@
-import { readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { rm } from "node:fs/promises";
 import {
   activateClone,
   type CloneDependencies,
@@ -17,6 +16,8 @@ import { activationCall } from "./activation-call.ts";
 import type { ActivationCall, Activations, StartVm } from "./activations.ts";
 import { reported } from "./call-report.ts";
 import type { Calls } from "./calls.ts";
+import type { Flattening } from "./flattening.ts";
+import type { Instants } from "./instants.ts";
 import type { LoadedSubstrates } from "./loaded-substrates.ts";
 import { allVms, type Outcome, settleAll } from "./outcomes.ts";
 import type { Announcer } from "./pool-events.ts";
@@ -24,7 +25,10 @@ import { activateOptionsSchema, activateSpecSchema } from "./schemas.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 import type { VmRecord } from "./vm-record.ts";
 
-/** Each fork of a VM, and of its forks, is one more file under its disk, which every read of what was not written since passes. */
+/**
+ * Each fork of a VM, and of its forks, is one more file under its disk, which every read of what was not written since passes. Until
+ * the disk is made flat again.
+ */
 const MAX_FORK_DEPTH = 16;
 
 export interface ForksDependencies extends CloneDependencies {
@@ -32,6 +36,8 @@ export interface ForksDependencies extends CloneDependencies {
   readonly ledger: VmLedger;
   readonly loaded: LoadedSubstrates;
   readonly activations: Activations;
+  readonly instants: Instants;
+  readonly flattening: Flattening;
   /** Ids that something of this process works with, of instants as well. */
   readonly working: Set<string>;
   readonly events: Announcer;
@@ -87,21 +93,8 @@ export class Forks {
     return allVms(outcomes);
   }
 
-  /** Removes the disks of instants that no VM reads from any more. @returns their ids */
-  async sweep(): Promise<string[]> {
-    const { paths, ledger, working } = this.#deps;
-    const removed: string[] = [];
-    for (const id of await readdir(paths.forks).catch(() => [])) {
-      const isUsed = working.has(id) || ledger.records.some(({ instants = [] }) => instants.includes(id));
-      if (isUsed) continue;
-      await rm(join(paths.forks, id), { recursive: true, force: true });
-      removed.push(id);
-    }
-    return removed;
-  }
-
   async #fork(source: Vm, call: Omit<ActivationCall, "use">): Promise<Outcome[]> {
-    const { paths, qemu, ledger, loaded, activations, working, failpoint } = this.#deps;
+    const { paths, qemu, loaded, activations, working, instants: disks, flattening } = this.#deps;
     using hold = await loaded.hold(call.reference, "fork");
     const { manifest, paths: files } = hold.substrate;
     requireAsFrozen(source, manifest);
@@ -109,45 +102,60 @@ export class Forks {
     await this.#requireRoom(manifest.memory, source);
     const instant = newId();
     working.add(instant);
+    const held = new DisposableStack();
+    const made: Outcome[] = [];
     try {
-      const earlier = ledger.get(source.id)?.instants ?? [];
-      const instants = [instant, ...earlier];
-      await ledger.update(source.id, { instants }); // before its disk depends on it
-      failpoint("fork.intended");
-      const state: InstantState = { isSplit: false };
-      const options = {
-        ...this.#deps,
-        id: source.id,
-        instant,
-        isLive: manifest.accelerator === "kvm",
-        sizeBytes: manifest.diskSizeBytes,
-        signal: call.signal,
-      };
-      const { pauseMs, writtenBytes } = await source
-        .whileRunning("fork", (clone) => takeInstant(clone, options, state))
-        .catch(async (error: unknown) => {
-          if (!state.isSplit) await ledger.update(source.id, { instants: earlier });
-          throw hostFailure(error) ?? error;
-        });
-      const captureMs = performance.now() - call.startedAt;
-      this.#deps.events.announce("forked", source, {
-        count: call.count,
-        pauseMs,
-        captureMs,
-        copiedBytes: writtenBytes,
+      const instants = await flattening.without(source.id, call.signal, () => {
+        const earlier = this.#deps.ledger.get(source.id)?.instants ?? [];
+        requireShort(source, earlier);
+        held.use(disks.hold([instant, ...earlier])); // also when the source is gone before its forks are there
+        return this.#take(source, { instant, earlier, manifest }, call);
       });
       const own = paths.instant(instant);
       const substrate = { manifest, paths: { ...files, state: own.state, disk: own.disk } };
       const taken = await LoadedSubstrate.ofInstant(substrate, paths.buildRam(instant), instants);
       const use = async () => ({ loaded: taken, [Symbol.dispose]: () => {} });
-      return await activations.run({ ...call, use });
+      made.push(...(await activations.run({ ...call, use })));
+      return made;
     } finally {
       // The forks have both in memory, or there are none.
       await rm(paths.buildRam(instant), { force: true });
       await rm(paths.instant(instant).state, { force: true });
       working.delete(instant);
-      await this.sweep();
+      held.dispose();
+      await disks.sweep();
+      for (const { id } of [source, ...allVms(made)]) flattening.look(id);
     }
+  }
+
+  /** @returns what is under the source's disk from now on, and under those of its forks */
+  async #take(
+    source: Vm,
+    { instant, earlier, manifest }: { instant: string; earlier: readonly string[]; manifest: Manifest },
+    call: Pick<ActivationCall, "count" | "signal" | "startedAt">,
+  ): Promise<string[]> {
+    const { ledger, events, failpoint } = this.#deps;
+    const instants = [instant, ...earlier];
+    await ledger.update(source.id, { instants }); // before its disk depends on it
+    failpoint("fork.intended");
+    const state: InstantState = { isSplit: false };
+    const options = {
+      ...this.#deps,
+      id: source.id,
+      instant,
+      isLive: manifest.accelerator === "kvm",
+      sizeBytes: manifest.diskSizeBytes,
+      signal: call.signal,
+    };
+    const { pauseMs, writtenBytes } = await source
+      .whileRunning("fork", (clone) => takeInstant(clone, options, state))
+      .catch(async (error: unknown) => {
+        if (!state.isSplit) await ledger.update(source.id, { instants: [...earlier] });
+        throw hostFailure(error) ?? error;
+      });
+    const captureMs = performance.now() - call.startedAt;
+    events.announce("forked", source, { count: call.count, pauseMs, captureMs, copiedBytes: writtenBytes });
+    return instants;
   }
 
   /** Reading the source's memory also fills the holes of its substrate's RAM file, which a full tmpfs answers by SIGBUS. */
@@ -167,11 +175,14 @@ function networkOf({ fabric, identity }: VmRecord) {
   return { fabric, subnet, subnet6 };
 }
 
-function requireForkable(source: Vm, { origin, instants: { length: depth } = [] }: VmRecord): void {
+function requireForkable(source: Vm, { origin }: VmRecord): void {
   if (origin === "booted")
     throw refused(source, "was booted, and shares its memory with nobody; activate one to fork it");
+}
+
+function requireShort(source: Vm, { length: depth }: readonly string[]): void {
   if (depth < MAX_FORK_DEPTH) return;
-  const why = `has ${depth} instants under its disk, at most ${MAX_FORK_DEPTH} are kept; fork one that has fewer`;
+  const why = `has ${depth} instants under its disk, at most ${MAX_FORK_DEPTH} may be there; fork it again when its disk was made flat`;
   throw refused(source, why, { depth });
 }
 

@@ -1,11 +1,12 @@
 import { z } from "zod";
-import type { FreezeOptions, Frozen, Vm } from "../clone/index.ts";
+import { endFlattening, type FreezeOptions, type Frozen, type Vm } from "../clone/index.ts";
 import { signalSchema, VmSubstrateError, validate } from "../core/index.ts";
 import type { Paths, QemuBinary } from "../host/index.ts";
 import { freezeRunning, progressReporter } from "../substrate/index.ts";
 import type { Builds } from "./builds.ts";
 import type { Calls } from "./calls.ts";
 import type { Docks } from "./docks.ts";
+import type { Flattening } from "./flattening.ts";
 import type { Forks } from "./forks.ts";
 import type { LoadedSubstrates } from "./loaded-substrates.ts";
 import type { Announcer } from "./pool-events.ts";
@@ -33,6 +34,7 @@ export interface FreezesDependencies {
   readonly builds: Builds;
   readonly docks: Docks;
   readonly forks: Pick<Forks, "fork">;
+  readonly flattening: Flattening;
   readonly events: Announcer;
 }
 
@@ -47,7 +49,7 @@ export class Freezes {
   /** @throws VmSubstrateError as `Vm.freeze` */
   async freeze(source: Vm, options: FreezeOptions): Promise<Frozen> {
     const { name, signal, onProgress } = validate(optionsSchema, options, "freeze");
-    const { calls, builds, forks } = this.#deps;
+    const { calls, builds, forks, flattening } = this.#deps;
     const progress = progressReporter(onProgress);
     return calls.run(signal, async (within) => {
       progress("boot", `a fork of ${source.hostname}`);
@@ -55,7 +57,9 @@ export class Freezes {
       const [copy] = await forks.fork(source, 1, { labels, ttlMs: COPY_LIFETIME_MS, signal: within });
       if (copy === undefined) throw new TypeError("a fork made no VM");
       await using _ = copy;
-      return await builds.between(() => this.#freezeCopy(name, copy, progress, within), within);
+      // What is copied while the copy stands still would be in QEMU's memory alone, and its disk is read as a file.
+      const freeze = () => builds.between(() => this.#freezeCopy(name, copy, progress, within), within);
+      return await flattening.without(copy.id, within, freeze);
     });
   }
 
@@ -73,6 +77,7 @@ export class Freezes {
     const substrate = await copy.whileRunning(
       "freeze",
       async ({ instance, guest }) => {
+        await endFlattening(instance.qmp); // one that could not be ended before
         const channels = { agent: await guest.agent(), helper: guest.helper };
         const expendable = { instance, channels, overlay, origin: hold.substrate };
         return freezeRunning(name, expendable, { paths, qemu, progress, signal });

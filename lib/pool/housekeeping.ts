@@ -13,6 +13,7 @@ export async function takeOver(parts: PoolParts): Promise<void> {
   if (lost.length > 0) logger.warn({ vms: lost.map(({ id }) => id) }, "VMs have ended while nobody owned them");
   await catalog.removeAbandoned();
   await clearAway(parts);
+  for (const { id } of vms) parts.flattening.look(id);
 }
 
 /** Takes away whatever this pool does not work with. */
@@ -23,7 +24,7 @@ export async function clearAway({
   substrates,
   vms,
   working,
-  forks,
+  instants,
 }: PoolParts): Promise<GcReport> {
   const report = await collectGarbage({
     ...deps,
@@ -32,5 +33,5 @@ export async function clearAway({
     ramFiles: await substrates.ramFiles(),
     isAlive: (id) => vms.has(id) || working.has(id),
   });
-  return { ...report, folders: [...report.folders, ...(await forks.sweep())] };
+  return { ...report, folders: [...report.folders, ...(await instants.sweep())] };
 }

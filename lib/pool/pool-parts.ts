@@ -10,10 +10,12 @@ import type { Calls } from "./calls.ts";
 import { makeDocked } from "./docking.ts";
 import { Docks } from "./docks.ts";
 import type { DurableState } from "./durable-state.ts";
+import { Flattening } from "./flattening.ts";
 import { Forks } from "./forks.ts";
 import { Freezes } from "./freezes.ts";
 import { HandedOut } from "./handed-out.ts";
 import { Health } from "./health.ts";
+import { Instants } from "./instants.ts";
 import { Lifetimes } from "./lifetimes.ts";
 import { LoadedSubstrates } from "./loaded-substrates.ts";
 import { Memory } from "./memory.ts";
@@ -63,6 +65,7 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
     vms: () => vms.all,
   });
   const line = new WaitingLine();
+  const instants = new Instants({ paths, ledger });
   const owners = new VmOwners({
     ...state,
     lifetimes,
@@ -70,6 +73,7 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
     events,
     vm: (id) => vms.get(id),
     forks: () => forks,
+    instants,
     freezes: () => freezes,
     onGone: (id) => {
       vms.forget(id);
@@ -107,8 +111,16 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
       events.announce("waiting", { substrate: formatReference(reference), count, position }),
     onHandedOver: (vm) => vms.handOver(vm),
   });
-  const forks: Forks = new Forks({ ...deps, calls, ledger, loaded, activations, working, events });
-  const freezes: Freezes = new Freezes({ ...deps, calls, ledger, loaded, builds, docks, forks, events });
+  const flattening = new Flattening({
+    ...deps,
+    ledger,
+    instants,
+    vm: (id) => vms.get(id),
+    idle: () => docks.idle(),
+  });
+  const forking = { ...deps, calls, ledger, loaded, activations, instants, flattening, working, events };
+  const forks: Forks = new Forks(forking);
+  const freezes: Freezes = new Freezes({ ...deps, calls, ledger, loaded, builds, docks, forks, flattening, events });
   const vmCalls = new VmCalls({ ...deps, ...state, calls, activations, docks, vms, events });
   return {
     deps,
@@ -126,6 +138,7 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
     working,
     docks,
     vmCalls,
-    forks,
+    instants,
+    flattening,
   };
 }

@@ -335,5 +335,6 @@ export class Pool implements AsyncDisposable {
     ending.use(this.#parts.lifetimes);
     ending.use(this.#parts.health);
     ending.defer(() => settleAll(this.vms.map((vm) => (keepVms ? vm.detach() : vm.release()))));
+    ending.use(this.#parts.flattening);
   }
 }

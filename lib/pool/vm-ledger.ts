@@ -19,6 +19,7 @@ export interface LedgerChange {
 export class VmLedger {
   readonly #store: Store;
   readonly #records = new Map<string, VmRecord>();
+  readonly #updates = new Map<string, Promise<void>>();
 
   private constructor(store: Store) {
     this.#store = store;
@@ -72,11 +73,22 @@ export class VmLedger {
   }
 
   /**
-   * Changes parts of a clone's record. Nothing happens to one that was removed meanwhile.
+   * Changes parts of a clone's record, one change after the other: each begins with what the last one has made of it. Nothing
+   * happens to a record that was removed meanwhile.
    * @throws VmSubstrateError STORE_UNWRITABLE, STORE_CLOSED
    */
   async update(id: string, changes: Partial<VmRecord>, more: Omit<LedgerChange, "put"> = {}): Promise<void> {
-    const record = this.#records.get(id);
-    if (record !== undefined) await this.commit({ ...more, put: [{ ...record, ...changes }] });
+    const change = async () => {
+      const record = this.#records.get(id);
+      if (record !== undefined) await this.commit({ ...more, put: [{ ...record, ...changes }] });
+    };
+    const last = this.#updates.get(id);
+    const updating = last === undefined ? change() : last.then(change, change);
+    this.#updates.set(id, updating);
+    try {
+      await updating;
+    } finally {
+      if (this.#updates.get(id) === updating) this.#updates.delete(id);
+    }
   }
 }

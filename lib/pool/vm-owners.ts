@@ -2,6 +2,7 @@ import type { Expiry, OnFailpoint, Vm, VmOwner } from "../clone/index.ts";
 import { VmSubstrateError } from "../core/index.ts";
 import { monotonicMs } from "../host/index.ts";
 import type { Change, FabricKind, LeaseBook } from "../netcfg/index.ts";
+import type { Instants } from "./instants.ts";
 import { extendLifetime, type Lifetime, nextDue } from "./lifetime.ts";
 import type { Lifetimes } from "./lifetimes.ts";
 import type { Announcer } from "./pool-events.ts";
@@ -15,8 +16,9 @@ export interface VmOwnersDependencies {
   readonly events: Announcer;
   /** The VM of an id, once it was handed out. */
   readonly vm: (id: string) => Vm | undefined;
-  readonly forks: () => { readonly fork: VmOwner<Vm>["fork"]; readonly sweep: () => Promise<unknown> };
+  readonly forks: () => { readonly fork: VmOwner<Vm>["fork"] };
   readonly freezes: () => { readonly freeze: VmOwner<Vm>["freeze"] };
+  readonly instants: Pick<Instants, "sweep">;
   /** Nothing of a VM is left. */
   readonly onGone: (id: string) => void;
 }
@@ -52,12 +54,12 @@ export class VmOwners {
 
   /** Removes the record and gives the leases back; addresses that were on a wire into quarantine. Idempotent. */
   async forget(id: string): Promise<void> {
-    const { ledger, leases, lifetimes, onGone } = this.#deps;
+    const { ledger, leases, lifetimes, instants, onGone } = this.#deps;
     const isForked = ledger.get(id)?.instants !== undefined;
     lifetimes.forget(id);
     try {
       await ledger.commit({ remove: [id], changes: [giveBack(leases, id, ledger.get(id)?.fabric), leases.sweep()] });
-      if (isForked) await this.#deps.forks().sweep();
+      if (isForked) await instants.sweep();
     } finally {
       onGone(id);
     }

@@ -38,6 +38,8 @@ export { QmpClient } from "./qmp-client.ts";
 export type {
   BlockDeviceInfo,
   BlockInfo,
+  BlockJobInfo,
+  BlockStreamArguments,
   ChardevInfo,
   CpuInfoFast,
   EmptyResult,
@@ -48,6 +50,7 @@ export type {
   MigrationParameters,
   MigrationStats,
   MigrationStatus,
+  NamedBlockNode,
   NoArguments,
   QmpArguments,
   QmpCommandName,

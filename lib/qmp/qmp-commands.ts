@@ -20,6 +20,12 @@ export interface QmpCommands {
   set_link: { args: { name: string; up: boolean }; result: EmptyResult };
   "query-rx-filter": { args: { name?: string }; result: readonly RxFilterInfo[] };
   "query-block": { args: NoArguments; result: readonly BlockInfo[] };
+  /** With `flat`, each node without what is below it. */
+  "query-named-block-nodes": { args: { flat?: boolean }; result: readonly NamedBlockNode[] };
+  /** Copies into `device` what is between it and `base-node`. `speed` is in bytes per second. */
+  "block-stream": { args: BlockStreamArguments; result: EmptyResult };
+  "query-block-jobs": { args: NoArguments; result: readonly BlockJobInfo[] };
+  "block-job-cancel": { args: { device: string; force?: boolean }; result: EmptyResult };
   "query-cpus-fast": { args: NoArguments; result: readonly CpuInfoFast[] };
   "query-memory-size-summary": { args: NoArguments; result: MemoryInfo };
   device_add: { args: { driver: string; id?: string; bus?: string } & AnyProperties; result: EmptyResult };
@@ -170,6 +176,41 @@ export interface BlockDeviceInfo {
   readonly drv: string;
   readonly backing_file?: string;
   readonly backing_file_depth: number;
+}
+
+export interface NamedBlockNode {
+  readonly "node-name": string;
+  /** The format or, of what is below that, the protocol: `qcow2`, `file`. */
+  readonly drv: string;
+  /** A path, or a description that begins with `json:` where the path alone would not lead to the same chain. */
+  readonly file: string;
+  /** As `file`, of the node below. */
+  readonly backing_file?: string;
+  readonly ro: boolean;
+  /** Sizes in bytes. */
+  readonly image: { readonly "virtual-size": number; readonly "actual-size"?: number };
+}
+
+export interface BlockStreamArguments {
+  /** The node that is copied into. */
+  readonly device: string;
+  readonly "job-id": string;
+  /** What stays below. */
+  readonly "base-node": string;
+  /** The name of that in the image's header. */
+  readonly "backing-file": string;
+  readonly speed: number;
+  readonly "on-error": "report" | "ignore" | "stop" | "enospc";
+  readonly "auto-dismiss": boolean;
+}
+
+/** Progress, from 0 to `len`; neither says how many bytes were copied. */
+export interface BlockJobInfo {
+  readonly device: string;
+  readonly type: string;
+  readonly status: string;
+  readonly offset: number;
+  readonly len: number;
 }
 
 export interface CpuInfoFast {

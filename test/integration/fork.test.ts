@@ -1,8 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readdir, readlink } from "node:fs/promises";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
+import { Paths } from "../../lib/host/index.ts";
 import type { Vm } from "../../lib/index.ts";
 import { expectRightClock } from "../support/inside.ts";
 import { labDirectories, openLab } from "../support/lab.ts";
@@ -121,6 +124,89 @@ test("what is written while a guest is forked is in all of its memory or in none
       expect(await shell(vm, "ls /dev/shm/torn 2> /dev/null; echo whole")).toBe("whole");
     await Promise.all(forks.map((fork) => fork.release()));
   }
+});
+
+/** How many instants there are. */
+const instants = async () => (await readdir(new Paths(labDirectories()).forks)).length;
+const digests = async (vm: Vm) => {
+  await dropCaches(vm);
+  return shell(vm, "cd /root && md5sum part-*");
+};
+
+/** The images that a VM's QEMU has open. */
+async function imagesOf({ pid }: Vm): Promise<string[]> {
+  const dir = `/proc/${pid}/fd`;
+  const targets = await Promise.all((await readdir(dir)).map((fd) => readlink(join(dir, fd)).catch(() => "")));
+  return [...new Set(targets.filter((target) => target.endsWith(".qcow2")))];
+}
+
+test("one VM is forked again and again: what lies under its disk stays short, and nothing of it is lost", async () => {
+  await using lab = await openLab();
+  const source = await activateOne(lab.pool, { substrate: "mini" });
+  await shell(source, "dd if=/dev/urandom of=/root/part-0 bs=1M count=8 2> /dev/null");
+  let kept: { readonly fork: Vm; readonly files: string } | undefined;
+  for (let round = 1; round <= 20; round++) {
+    // A new file, a part of the first that is written again, and one that is given back to the disk.
+    await shell(
+      source,
+      `cd /root; dd if=/dev/urandom of=part-${round} bs=64k count=4 2> /dev/null
+      dd if=/dev/urandom of=part-0 bs=64k seek=${round} count=1 conv=notrunc 2> /dev/null
+      [ ${round} -lt 3 ] || rm -f part-$((${round} - 2)); fstrim / 2> /dev/null; sync`,
+    );
+    const [fork] = await source.fork(1);
+    if (fork === undefined) throw new Error("no fork");
+    if (round % 5 === 0) expect(await digests(fork)).toBe(await digests(source));
+    if (round === 13) kept = { fork, files: await digests(fork) };
+    else await fork.release();
+  }
+  if (kept === undefined) throw new Error("no fork was kept");
+  const files = await digests(source);
+  await vi.waitFor(async () => expect(await instants()).toBeLessThanOrEqual(2), { timeout: 60_000, interval: 200 });
+  // Its own overlay and the substrate's disk, and at most two between them.
+  for (const vm of [source, kept.fork]) expect((await imagesOf(vm)).length).toBeLessThanOrEqual(4);
+  expect(await digests(source)).toBe(files);
+  expect(await digests(kept.fork)).toBe(kept.files);
+  const [last] = await kept.fork.fork(1);
+  if (last === undefined) throw new Error("no fork");
+  expect(await digests(last)).toBe(kept.files);
+  await expectItself(last);
+  expect((await lab.pool.gc()).folders).toEqual([]);
+});
+
+test("an owner that is killed while a disk is made flat leaves that to the next one", async () => {
+  const script = `
+    import { Pool } from ${JSON.stringify(new URL("../../lib/index.ts", import.meta.url).href)};
+    const failpoint = (name) => name === "flatten.begun" && process.kill(process.pid, "SIGKILL");
+    const pool = await Pool.open(${JSON.stringify(labDirectories())}, { failpoint });
+    const [source] = await pool.activate(1, { substrate: "mini" });
+    const write = (file) => "dd if=/dev/urandom of=/root/" + file + " bs=1M count=32 2> /dev/null; sync";
+    for (const file of ["part-1", "part-2", "part-3"]) {
+      await source.exec(["sh", "-c", write(file)]);
+      if (file === "part-3") console.log(source.id, (await source.exec(["sh", "-c", "md5sum < /root/part-1"])).stdout);
+      const [fork] = await source.fork(1);
+      await fork.release();
+    }
+    setInterval(() => {}, 1000);
+  `;
+  const owner = spawn(process.execPath, ["--input-type=module-typescript", "--eval", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [line] = await once(createInterface({ input: owner.stdout }), "line");
+  const [id, digest] = String(line).split(" ");
+  await once(owner, "exit");
+  expect(owner.signalCode).toBe("SIGKILL");
+
+  await using lab = await openLab();
+  const source = lab.pool.vms.find((vm) => vm.id === id);
+  if (source === undefined) throw new Error("the source is gone");
+  await expectItself(source);
+  await vi.waitFor(async () => expect(await instants()).toBe(0), { timeout: 60_000, interval: 200 });
+  expect(await imagesOf(source)).toHaveLength(2);
+  const files = await digests(source);
+  expect(files).toContain(digest);
+  const [fork] = await source.fork(1);
+  if (fork === undefined) throw new Error("no fork");
+  expect(await digests(fork)).toBe(files);
 });
 
 test("an aborted fork leaves the source running, and nothing else", async () => {

@@ -9,7 +9,9 @@ import { PoolOwner } from "../support/pool-owner-process.ts";
 
 /** Reached by whoever opens after a crash, not in a life. */
 const RECOVERING: readonly Failpoint[] = FAILPOINTS.filter((name) => name.startsWith("recover."));
-const LIVING: readonly Failpoint[] = FAILPOINTS.filter((name) => !RECOVERING.includes(name));
+/** In the background, long after: see flattening.test.ts. */
+const FLATTENING: readonly Failpoint[] = FAILPOINTS.filter((name) => name.startsWith("flatten."));
+const LIVING: readonly Failpoint[] = FAILPOINTS.filter((name) => ![...RECOVERING, ...FLATTENING].includes(name));
 const NOTHING_COLLECTED = { processes: [], folders: [], sharedMemory: [], records: [], leases: [] };
 
 async function hostWithSubstrate(): Promise<FakeHost> {

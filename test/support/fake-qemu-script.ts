@@ -48,6 +48,10 @@ const FAKE_STEPS = [
   "migrate",
   /** `blockdev-snapshot` was received. */
   "split",
+  /** `block-stream` was received. */
+  "flatten",
+  /** Its job has copied everything; held, it is never done, and failed, it ends without having changed anything. */
+  "flattened",
   /** `migrate-continue` was received. */
   "switchover",
   /** `ringbuf-read` was received. */

@@ -4,10 +4,11 @@
  * `node fake-qemu.ts CONTROL_SOCKET ...argv of QEMU`; the test at the other end of that socket sees every step and says
  * what goes wrong. Without its test it ends, so that none is left over.
  */
-import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, readSync, statSync, writeSync } from "node:fs";
+import { closeSync, existsSync, ftruncateSync, openSync, readSync, statSync, writeSync } from "node:fs";
 import { flushCompileCache } from "node:module";
 import { createConnection, type Socket } from "node:net";
 import { createInterface } from "node:readline";
+import { FakeBlockNodes, type FakeDisk } from "./fake-block-nodes.ts";
 import { type FakePeer, type FakeProtocol, FakeServer } from "./fake-line-server.ts";
 import { FakeGuest } from "./fake-qemu-guest.ts";
 import type { FakeOrder, FakeReport, FakeScript, FakeStep } from "./fake-qemu-script.ts";
@@ -17,7 +18,6 @@ import { fakeStream } from "./fake-stream.ts";
 
 const VERSION = { qemu: { major: 7, minor: 2, micro: 22 }, package: "fake" };
 const GREETING = `${JSON.stringify({ QMP: { version: VERSION, capabilities: ["oob"] } })}\r\n`;
-const QCOW2_MAGIC = 0x514649fb;
 const SAVED_STATE = Buffer.from("QEVM fake device state\n");
 
 /** Long enough to be seen as two events, and shorter than lib/host waits for the second. */
@@ -110,11 +110,7 @@ class Argv {
   }
 }
 
-interface Image {
-  readonly filename: string;
-}
-
-/** What QEMU itself refuses: RAM of another size, and a disk that is not what its options say. */
+/** What QEMU itself refuses: RAM of another size. */
 function openFiles(argv: Argv): void {
   const { "mem-path": ram, size, share } = argv.json("-object");
   if (share === true) {
@@ -125,9 +121,14 @@ function openFiles(argv: Argv): void {
   } else if (!existsSync(String(ram)) || statSync(String(ram)).size !== size) {
     quit(`can't open backing store ${String(ram)} for guest RAM`);
   }
-  const disk = argv.json("-blockdev") as { file: Image; backing?: { file: Image } };
-  for (const image of [disk.file, ...(disk.backing === undefined ? [] : [disk.backing.file])]) {
-    if (readFileSync(image.filename).readUInt32BE(0) !== QCOW2_MAGIC) quit(`${image.filename}: not a qcow2 image`);
+}
+
+/** As QEMU, which opens all that is below as well. */
+function diskOf(argv: Argv, control: Control): FakeBlockNodes {
+  try {
+    return new FakeBlockNodes(argv.json("-blockdev") as unknown as FakeDisk, (...step) => control.reach(...step));
+  } catch (error) {
+    return quit(error instanceof Error ? error.message : "no disk");
   }
 }
 
@@ -147,7 +148,7 @@ class Machine {
   /** Their sizes in MiB, by id. */
   readonly #backends = new Map<string, number>();
   #capabilities = new Map<string, boolean>();
-  #disk = "disk0";
+  readonly #disk: FakeBlockNodes;
   #switchOver: (() => void) | undefined;
   /** How much of its console was read: QEMU forgets what it gives. */
   #consoleRead = 0;
@@ -157,6 +158,7 @@ class Machine {
   constructor(control: Control, argv: Argv, maxCpus: number) {
     const incoming = argv.all("-incoming").length > 0;
     this.#control = control;
+    this.#disk = diskOf(argv, control);
     this.#maxCpus = maxCpus;
     this.#ramBytes = Number(argv.json("-object").size);
     this.#guest = new FakeGuest(control.script);
@@ -294,6 +296,7 @@ class Machine {
     const { helper } = this.#guest;
     return {
       ...this.#ports.commands,
+      ...this.#disk.commands,
       "query-hotpluggable-cpus": () => this.#cpuPlaces(),
       device_add: (args) => this.#addDevice(args),
       "object-add": async (args) => {
@@ -325,16 +328,6 @@ class Machine {
       },
       migrate_cancel: () => {
         this.#migrated = "cancelled";
-        return {};
-      },
-      "query-block": () => [
-        { device: "", qdev: "/machine/peripheral/blk0/virtio-backend", inserted: { "node-name": this.#disk } },
-      ],
-      "blockdev-add": () => ({}),
-      "blockdev-del": () => ({}),
-      "blockdev-snapshot": async ({ overlay }) => {
-        await this.#control.reach("split");
-        this.#disk = String(overlay);
         return {};
       },
       "migrate-set-parameters": () => ({}),

@@ -20,6 +20,7 @@ export async function pageRoutes(app: App): Promise<void> {
   }
   await app.register(fastifyStatic, {
     root: FOLDER,
+    wildcard: false, // a route for each file: what is served nowhere stays so
     cacheControl: false,
     // Names in assets/ have a digest of their content. index.html names them, and is asked for again each time: a daemon of another
     // version has others.

@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { benchActivate } from "./activate.ts";
+import { benchAdopt } from "./adopt.ts";
 import { benchClaim } from "./claim.ts";
 import { benchCompare } from "./compare.ts";
 import { LIBVIRT_SETUP } from "./compare-libvirt.ts";
@@ -35,7 +36,9 @@ const HELP = `npm run bench -- <benchmark> [options]
              --rounds N          rounds, each with a new source (default 5)
              --forks N           forks of each (default 4)
              --dirty N           MiB that the source writes before (default 64)
-
+  adopt      an owner of running VMs is killed: until the next one has them
+             --rounds N          kills (default 5)
+             --vms N             VMs of each (default 20)
   daemon     claims through a daemon beside claims in this process; then many, for long; docs/daemon.svg
              --claims N          claims of each kind (default 200)
              --minutes N         of the soak (default 5)
@@ -60,6 +63,7 @@ const { positionals, values } = parseArgs({
     batch: { type: "string" },
     forks: { type: "string" },
     dirty: { type: "string" },
+    vms: { type: "string" },
     minutes: { type: "string" },
     "per-minute": { type: "string" },
     "work-dir": { type: "string", default: "/dev/shm" },
@@ -71,7 +75,7 @@ const { positionals, values } = parseArgs({
 
 /** Options that one benchmark takes another may not know; a number that is none must not become a run of nothing. */
 function count(
-  option: "rounds" | "primed" | "claims" | "max" | "batch" | "forks" | "dirty" | "minutes" | "per-minute",
+  option: "rounds" | "primed" | "claims" | "max" | "batch" | "forks" | "dirty" | "vms" | "minutes" | "per-minute",
   otherwise: number,
 ): number {
   const given = values[option];
@@ -98,6 +102,7 @@ const BENCHMARKS: Readonly<Record<string, (context: Context) => Promise<void>>> 
     benchCompare({ rounds: count("rounds", 10), workDir: values["work-dir"], libvirt: !values["no-libvirt"] }, context),
   debian: (context) => benchDebian({ rounds: count("rounds", 10), claims: count("claims", 50) }, context),
   resize: (context) => benchResize(count("claims", 20), context),
+  adopt: (context) => benchAdopt({ rounds: count("rounds", 5), vms: count("vms", 20) }, context),
   daemon: (context) =>
     benchDaemon(
       { claims: count("claims", 200), minutes: count("minutes", 5), claimsPerMinute: count("per-minute", 500) },

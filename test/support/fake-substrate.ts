@@ -122,6 +122,6 @@ export async function addFakeGuestFiles(paths: Paths, recipe: Recipe): Promise<v
   const files = paths.recipeCache(recipe.guest.recipe, await recipe.inputsKey());
   await ensurePrivateDir(paths.cacheDir);
   await mkdir(files.dir, { recursive: true });
-  await createOverlay(files.disk, "/nonexistent/base.qcow2", FAKE_DISK_BYTES);
+  await createDisk(files.disk);
   for (const file of [files.kernel, files.initrd, files.helper]) await writeFile(file, "fake\n");
 }

@@ -3,12 +3,12 @@ import { readdir, stat } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { silentLogger } from "../../lib/core/index.ts";
-import { createOverlay, ensurePrivateDir, QemuInstance, type VmPaths } from "../../lib/host/index.ts";
+import { ensurePrivateDir, QemuInstance, type VmPaths } from "../../lib/host/index.ts";
 import { machineConfig } from "../../lib/substrate/machine.ts";
 import { FakeHost } from "../support/fake-host.ts";
 import { FakeServer } from "../support/fake-line-server.ts";
 import { FAKE_QEMU } from "../support/fake-qemu-control.ts";
-import { FAKE_DISK_BYTES, FAKE_GUEST } from "../support/fake-substrate.ts";
+import { createDisk, FAKE_GUEST } from "../support/fake-substrate.ts";
 
 let host: FakeHost;
 let paths: VmPaths;
@@ -17,7 +17,7 @@ beforeEach(async () => {
   for (const dir of [host.paths.vms, host.paths.runtimeDir, host.paths.sharedMemoryDir]) await ensurePrivateDir(dir);
   paths = host.paths.vm("abc");
   await QemuInstance.prepareFolders(paths);
-  await createOverlay(paths.overlay, "/nonexistent/base", FAKE_DISK_BYTES);
+  await createDisk(paths.overlay);
 });
 afterEach(() => host[Symbol.asyncDispose]());
 

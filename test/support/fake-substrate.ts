@@ -91,7 +91,7 @@ export async function addFakeSubstrate(paths: Paths, options: FakeSubstrateOptio
 }
 
 /** An empty qcow2 that stands alone, as those of recipes do. */
-async function createDisk(file: string): Promise<void> {
+export async function createDisk(file: string): Promise<void> {
   await createOverlay(file, "/nonexistent/base.qcow2", FAKE_DISK_BYTES);
   await using handle = await open(file, "r+");
   await handle.write(Buffer.alloc(12), 0, 12, 8); // its backing file's place and length

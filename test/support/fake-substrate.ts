@@ -8,7 +8,7 @@ import { FAKE_QEMU } from "./fake-qemu-control.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-export const FAKE_DISK_BYTES = 8 * MIB;
+const FAKE_DISK_BYTES = 8 * MIB;
 
 /** The `mini` guest in small: what the fake QEMU plays. */
 export const FAKE_GUEST: GuestProfile = {

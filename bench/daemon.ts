@@ -58,13 +58,23 @@ async function startDaemon(undo: AsyncDisposableStack) {
   undo.defer(() => rm(stateDir, { recursive: true, force: true }));
   const program = fileURLToPath(new URL("daemon-process.ts", import.meta.url));
   const config = JSON.stringify({ stateDir, log: { level: "warn" } });
-  const child = spawn(process.execPath, [...profiling(), program, config], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, ["--expose-gc", ...profiling(), program, config], {
+    stdio: ["ignore", "pipe", "inherit", "ipc"],
+  });
   undo.defer(() => stopDaemon(child));
-  for await (const line of child.stdout) {
+  for await (const line of child.stdout ?? []) {
     const { socket } = JSON.parse(String(line)) as { socket: string };
-    return { stateDir, socket, pid: child.pid ?? 0 };
+    return { stateDir, socket, pid: child.pid ?? 0, heldBytes: () => heldBytes(child) };
   }
   throw new Error("bench: the daemon ended before it listened");
+}
+
+/** What the daemon's objects take, after a collection. */
+async function heldBytes(child: ChildProcess): Promise<number> {
+  const answer = once(child, "message");
+  child.send("collect");
+  const [bytes] = (await answer) as [number];
+  return bytes;
 }
 
 /** With DAEMON_PROFILE=DIR a profile of the daemon's processor time is written there when it ends. */

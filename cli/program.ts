@@ -1,5 +1,5 @@
 import { createRequire } from "node:module";
-import { Command, CommanderError, Option } from "commander";
+import { Command, type CommanderError, Option } from "commander";
 import { VmSubstrateError } from "../lib/index.ts";
 import { Cli } from "./cli.ts";
 import { addCommands } from "./commands/index.ts";
@@ -23,7 +23,7 @@ export async function runCli(argv: readonly string[], io: Io): Promise<number> {
     setUp(program, cli);
     await program.parseAsync([...argv], { from: "user" });
   } catch (error) {
-    if (error instanceof CommanderError) usage(error, cli);
+    if (error instanceof UsageError) usage(error, cli);
     else cli.failed(error);
   } finally {
     off();
@@ -61,7 +61,10 @@ function setUp(program: Command, cli: Cli): void {
   );
   addCommands(cli, program);
   for (const one of withCommands(program)) {
-    one.exitOverride().configureOutput({
+    one.exitOverride((cause) => {
+      throw new UsageError(cause, nameOf(one));
+    });
+    one.configureOutput({
       writeOut: (text) => void cli.io.stdout.write(text),
       writeErr: (text) => void cli.io.stderr.write(text),
       // Said by us, as every other error.
@@ -76,13 +79,29 @@ function withCommands(command: Command): Command[] {
   return [command, ...command.commands.flatMap((one) => withCommands(one))];
 }
 
-/** Help and version come this way as well. */
-function usage({ code, message, exitCode }: CommanderError, cli: Cli): void {
+/** "substrate dock set" */
+function nameOf(command: Command): string {
+  return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`;
+}
+
+/** What the parser ends a command with, and which command that was. Help and version come this way as well. */
+class UsageError extends Error {
+  override readonly cause: CommanderError;
+  readonly command: string;
+
+  constructor(cause: CommanderError, command: string) {
+    super(cause.message, { cause });
+    this.cause = cause;
+    this.command = command;
+  }
+}
+
+function usage({ cause: { code, message, exitCode }, command }: UsageError, cli: Cli): void {
   if (exitCode === 0) return;
   if (code === "commander.help") {
     cli.exitCode = 2;
     return;
   }
   const said = message.replace(/^error: /, "");
-  cli.failed(new VmSubstrateError("INVALID_ARGUMENT", `${said}; see substrate help`));
+  cli.failed(new VmSubstrateError("INVALID_ARGUMENT", `${said}; see ${command} --help`));
 }

@@ -58,6 +58,7 @@ const MADE: readonly Column<VmRow>[] = [
 
 /** VMs that are there. */
 export async function showVms(cli: Cli, vms: readonly RemoteVm[]): Promise<void> {
+  if (vms.length === 0 && cli.exitCode !== 0) return; // why there are none was said
   await cli.out.list(vms.map(vmRow), LISTED, ({ id }) => id);
 }
 

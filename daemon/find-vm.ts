@@ -1,8 +1,8 @@
 import { type Pool, type Vm, VmSubstrateError } from "../lib/index.ts";
 
 const NAMED = 5;
-/** That many VMs that are gone are told from those that never were. */
-const REMEMBERED = 10_000;
+/** That many ids and hostnames of VMs that are gone are told from those that never were. */
+const REMEMBERED = 20_000;
 
 /** Finds VMs by whatever a person calls them. */
 export class VmFinder {
@@ -11,8 +11,8 @@ export class VmFinder {
 
   constructor(pool: Pool) {
     this.#pool = pool;
-    pool.events.on("released", ({ id }) => this.#remember(id));
-    pool.events.on("exit", ({ id }) => this.#remember(id));
+    pool.events.on("released", (vm) => this.#remember(vm));
+    pool.events.on("exit", (vm) => this.#remember(vm));
   }
 
   /** By its id, its hostname, or a beginning of either that only one has. @throws VmSubstrateError NOT_FOUND, VM_GONE, INVALID_ARGUMENT */
@@ -32,9 +32,14 @@ export class VmFinder {
     throw new VmSubstrateError("NOT_FOUND", `there is no VM "${name}"`);
   }
 
-  #remember(id: string): void {
-    this.#gone.add(id);
-    const [oldest] = this.#gone;
-    if (this.#gone.size > REMEMBERED && oldest !== undefined) this.#gone.delete(oldest);
+  #remember({ id, hostname }: Vm): void {
+    for (const name of [id, hostname]) {
+      this.#gone.delete(name); // the latest are remembered longest
+      this.#gone.add(name);
+    }
+    for (const oldest of this.#gone) {
+      if (this.#gone.size <= REMEMBERED) break;
+      this.#gone.delete(oldest);
+    }
   }
 }

@@ -29,6 +29,8 @@
 #define KILL_MS 1000
 /* Between two looks for what is left of a program that is ended. */
 #define LOOK_MS 20
+/* A terminal loses the end of its input when that comes while a program changes its mode: it is typed again. */
+#define END_AGAIN_MS 250
 #define READ_BYTES 32768
 #define CREDIT_BYTES 16384
 /* Nothing more is read while so much waits for the host. What comes on top of it has room. */
@@ -46,6 +48,8 @@ struct session {
     unsigned char *input;
     size_t input_at, input_length, input_credit;
     int input_ends;
+    /* Of a terminal: when its end is typed again. */
+    long long end_at;
     /* How much of each output the host takes. */
     size_t credit[2];
     int has_exited;
@@ -177,13 +181,22 @@ static void take_input(struct session *session, const unsigned char *payload, si
     session->input_length += length;
 }
 
-static void end_input(struct session *session) {
-    if (session->input_ends) return;
-    session->input_ends = 1;
-    if (!session->program.is_tty || session->program.input < 0) return;
+/* Behind all that is to be read before. */
+static void type_end(struct session *session) {
     memmove(session->input, session->input + session->input_at, session->input_length);
     session->input_at = 0;
     session->input[session->input_length++] = program_end_character(&session->program);
+    session->end_at = now_ms() + END_AGAIN_MS;
+}
+
+static int is_typing_ends(const struct session *session) {
+    return session->input_ends && session->program.is_tty && session->program.input >= 0 && !session->has_exited;
+}
+
+static void end_input(struct session *session) {
+    if (session->input_ends) return;
+    session->input_ends = 1;
+    if (is_typing_ends(session)) type_end(session);
 }
 
 /* Whoever reads its outputs is gone: they are closed, which is also the end of its terminal. */
@@ -362,8 +375,10 @@ static int patience_ms(long long now) {
     for (int i = 0; i < SESSIONS_MAX; i++) {
         struct session *session = &sessions[i];
         if (!session->is_used) continue;
-        if (!session->is_closing && !session->has_exited) continue;
-        long long left = session->exited_at + LINGER_MS - now;
+        long long left = 0;
+        if (is_typing_ends(session)) left = session->end_at - now;
+        else if (session->has_exited) left = session->exited_at + LINGER_MS - now;
+        else if (!session->is_closing) continue;
         if (session->is_closing) left = session->has_exited ? LOOK_MS : session->kill_at - now;
         if (left <= 0) left = LOOK_MS; /* its time is over, and something else is missing */
         if (least < 0 || left < least) least = left;
@@ -400,7 +415,7 @@ static void carry(int children) {
                 watched[count++] = (struct watched){.session = session, .handle = read_report};
                 continue;
             }
-            if (program->input >= 0 && (session->input_length > 0 || session->input_ends)) {
+            if (program->input >= 0 && (session->input_length > 0 || (session->input_ends && !program->is_tty))) {
                 polled[count] = (struct pollfd){.fd = program->input, .events = POLLOUT};
                 watched[count++] = (struct watched){.session = session, .handle = write_input};
             }
@@ -431,6 +446,7 @@ static void carry(int children) {
             struct session *session = &sessions[i];
             if (!session->is_used) continue;
             look_for_exit(session);
+            if (is_typing_ends(session) && session->input_length == 0 && now >= session->end_at) type_end(session);
             if (port >= 0 && !session->is_closing) give_input_credit(session);
             if (is_over(session, now)) end_session(session);
         }

@@ -76,7 +76,7 @@ export class Catalog {
     if (substrate !== undefined) return substrate;
     const known = [...new Set((await this.all()).map((one) => one.name))];
     const hint = known.length === 0 ? "there is none yet" : `there are: ${known.join(", ")}`;
-    const message = `there is no substrate "${name}" (${hint}); make it by pool.build or pool.importSubstrate`;
+    const message = `there is no substrate "${name}" (${hint}); build or import it first`;
     throw new VmSubstrateError("SUBSTRATE_NOT_FOUND", message, { details: { name, known } });
   }
 

@@ -262,6 +262,11 @@ describe("release", () => {
   it("wants to be told which", async () => {
     expect((await cli(["release"])).exitCode).toBe(2);
     expect((await cli(["release", "a", "--all"])).exitCode).toBe(2);
+    // Not a table of nothing: what is wrong was said.
+    expect(await cli(["release", "nobody"])).toMatchObject({ exitCode: 3, stdout: "" });
+    const misused = await cli(["dock", "set", "mini", "--min", "many"]);
+    expect(misused).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(misused.stderr).toContain("see substrate dock set --help");
   });
 
   it("of labels leaves the others alone", async () => {

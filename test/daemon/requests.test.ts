@@ -60,7 +60,9 @@ describe("the list of VMs", () => {
       expect((await get(encodeURI(decodeURIComponent(name)))).status, name).toBeOneOf([400, 403, 404]);
     }
     expect((await send({ method: "DELETE", path: `/v1/vms/${two?.id}` })).status).toBe(204);
-    expect((await get(two?.id ?? "")).json).toMatchObject({ status: 410, code: "VM_GONE" });
+    for (const name of [two?.id, "red-2"]) {
+      expect((await get(name ?? "")).json).toMatchObject({ status: 410, code: "VM_GONE" });
+    }
     expect((await send({ method: "DELETE", path: `/v1/vms/${two?.id}` })).status).toBe(410);
     expect((await get("red")).json.id).toBe(one?.id);
   });

@@ -106,9 +106,20 @@ test("a terminal: its size, Ctrl-C, the shell's status", async () => {
   session.stdin.write("\x03");
   await says(session.stdout, /# $/);
   session.stdin.write("echo status $?\n");
-  expect(await says(session.stdout, /status \d+/)).toContain("status 130");
   session.stdin.end(); // Ctrl-D
+  expect(await says(session.stdout, /status \d+/)).toContain("status 130");
   expect(await session.exited).toMatchObject({ signal: null });
+});
+
+test("the end of a terminal's input reaches a shell that was busy when it came", async () => {
+  await using lab = await openLab();
+  const vm = await activateOne(lab.pool, SPEC);
+  await using session = await vm.session(["sh"], { tty: TTY });
+  await says(session.stdout, /# $/);
+  session.stdin.write("sleep 1; exit_code() { return 5; }; exit_code\n");
+  await vi.waitFor(async () => expect(await sleeping(vm)).toBe(1), 10_000);
+  session.stdin.end(); // the terminal is not the shell's while another program has it
+  expect(await session.exited).toEqual({ exitCode: 5, signal: null });
 });
 
 test("a signal reaches what the program started; ending a session leaves none of it", async () => {

@@ -1,4 +1,4 @@
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 
 /** What a key does; `write` ones are for those who may change something. */
 export interface Shortcut {
@@ -24,7 +24,8 @@ type Handled = Exclude<(typeof SHORTCUTS)[number]["key"], "Enter" | "Esc"> | "Es
 
 /** Calls what a key stands for, but for keys that are typed into a field or belong to a dialog. */
 export function useShortcuts(handlers: Readonly<Record<Handled, () => void>>): void {
-  useEffect(() => {
+  // Before the next key comes, which an effect after the next frame would miss: two keys typed at once are two steps.
+  useLayoutEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
       // A modal dialog has the keyboard for itself.

@@ -338,7 +338,7 @@ static const struct {
     {"clock", op_clock},       {"entropy", op_entropy}, {"file", op_file},     {"append", op_append},
     {"read", op_read},         {"scrub", op_scrub},     {"version", op_version},
     {"cpus", op_cpus},         {"memory", op_memory},   {"disk", op_disk},
-    {"http", op_http},
+    {"partition", op_partition}, {"http", op_http},
 };
 
 static int run_operation(char *text) {

@@ -22,8 +22,14 @@ int op_ipv6(char *value);
 int op_cpus(char *value);
 int op_memory(char *value);
 int op_disk(char *value);
+int op_partition(char *value);
 int op_http(char *value);
 
 void open_network(void);
+
+/* Of disks and partitions, which are named as in /sys/class/block: see resources.c. */
+long long device_fact(const char *device, const char *file);
+long long await_device(const char *device, long long wanted);
+int grow_ext4(const char *mount_point, long long bytes);
 
 #endif

@@ -147,15 +147,23 @@ int op_memory(char *value) {
     return 0;
 }
 
-/* The bytes of a disk or partition. The kernel counts sectors of 512 bytes, whatever the disk does. */
-static long long device_bytes(const char *device) {
-    char *sectors = (char *)read_line(path_of("/sys/class/block/", device, "/size"));
-    long long count = number(&sectors, 10);
-    return count < 0 ? -1 : count * 512;
+/* A number that the kernel says of a disk or partition, or -1. */
+long long device_fact(const char *device, const char *file) {
+    char *text = (char *)read_line(path_of("/sys/class/block/", device, file));
+    return number(&text, 10);
+}
+
+/* Waits until a device has so many bytes, and returns how many it has; -1 without one. The kernel counts sectors of 512 bytes. */
+long long await_device(const char *device, long long wanted) {
+    for (long long end = now_ms() + WAIT_MS;; poll(NULL, 0, LOOK_MS)) {
+        long long sectors = device_fact(device, "/size");
+        if (sectors < 0) return -1;
+        if (sectors * 512 >= wanted || now_ms() >= end) return sectors * 512;
+    }
 }
 
 /* Lets the ext4 that is mounted at a path have all of a device of `bytes`. */
-static int grow_ext4(const char *mount_point, long long bytes) {
+int grow_ext4(const char *mount_point, long long bytes) {
     struct statfs now;
     int fd = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return -1;
@@ -179,12 +187,8 @@ int op_disk(char *value) {
     long long wanted = value ? number(&value, 10) : 0, bytes;
     int is_name = *device && strlen(device) < 32 && !strchr(device, '/');
     if (!is_name || *mount_point != '/' || wanted < 0 || (value && *value)) return errno = EINVAL, -1;
-    for (long long end = now_ms() + WAIT_MS;;) {
-        bytes = device_bytes(device);
-        if (bytes < 0) return errno = ENODEV, -1;
-        if (bytes >= wanted || now_ms() >= end) break;
-        poll(NULL, 0, LOOK_MS);
-    }
+    bytes = await_device(device, wanted);
+    if (bytes < 0) return errno = ENODEV, -1;
     if (wanted && bytes >= wanted && grow_ext4(mount_point, bytes)) return -1;
     if (statfs(mount_point, &now)) return -1;
     say_result("disk", device);

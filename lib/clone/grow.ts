@@ -1,7 +1,7 @@
 import { KIB, MIB, VmSubstrateError } from "../core/index.ts";
 import { type Monitor, plugCpus, plugMemory, resizeDisk } from "../host/index.ts";
 import type { HelperAnswer, HelperChannel, HelperOperation } from "../netcfg/index.ts";
-import type { Manifest } from "../substrate/index.ts";
+import { growDiskOperation, grownDisk, type Manifest } from "../substrate/index.ts";
 import { addedMemoryMiB, type Growth, MEMORY_BLOCK_MIB } from "./resources.ts";
 
 /** The helper itself waits 5 s for each of the three. */
@@ -39,14 +39,15 @@ export async function takeUpResources(
     asked.map(({ operation }) => operation),
     { timeoutMs: RESIZE_TIMEOUT_MS, signal },
   );
-  for (const [i, { operation, expected, isRight }] of asked.entries()) {
+  for (const [i, { resource, expected, isRight }] of asked.entries()) {
     const answer = answers[i] ?? "";
-    if (!isRight(answer)) throw unverified(operation.name, expected, answer);
+    if (!isRight(answer)) throw unverified(resource, expected, answer);
   }
 }
 
 /** An operation, and what its answer must be. */
 interface Question {
+  readonly resource: "cpus" | "memory" | "disk";
   readonly operation: HelperOperation;
   readonly expected: string;
   readonly isRight: (answer: HelperAnswer[number]) => boolean;
@@ -55,7 +56,8 @@ interface Question {
 function cpusQuestion({ addedCpus, resources }: Growth): Question | undefined {
   if (addedCpus === 0) return undefined;
   const expected = String(resources.cpus);
-  return { operation: { name: "cpus", value: expected }, expected, isRight: (answer) => answer === expected };
+  const operation = { name: "cpus", value: expected } as const;
+  return { resource: "cpus", operation, expected, isRight: (answer) => answer === expected };
 }
 
 /** The last block of what was frozen may be a part of one; it counts as a whole one in the guest. */
@@ -65,6 +67,7 @@ function memoryQuestion(growth: Growth, guest: Manifest["guest"]): Question | un
   const frozenKib = (Math.ceil(guest.memoryMiB / MEMORY_BLOCK_MIB) * (MEMORY_BLOCK_MIB * MIB)) / KIB;
   const blocksKib = frozenKib + addedKib;
   return {
+    resource: "memory",
     operation: { name: "memory", value: String(blocksKib) },
     expected: `${blocksKib}, and more than ${addedKib} of it for programs`,
     isRight: (answer) => {
@@ -77,15 +80,13 @@ function memoryQuestion(growth: Growth, guest: Manifest["guest"]): Question | un
 function diskQuestion({ diskBytes }: Growth, { growth }: Manifest["guest"]): Question | undefined {
   const disk = growth?.disk;
   if (diskBytes === undefined || disk === undefined) return undefined;
-  // A guest whose root is a partition has that grown first, here; what follows is the same.
-  const { device, mountPoint } = disk;
   return {
-    operation: { name: "disk", value: `${device},${mountPoint},${diskBytes}` },
-    expected: `${device},${diskBytes}, and ${USABLE_PART} of it for files`,
+    resource: "disk",
+    operation: growDiskOperation(disk, diskBytes),
+    expected: `${disk.device} up to the end of ${diskBytes} bytes, and ${USABLE_PART} of it for files`,
     isRight: (answer) => {
-      const prefix = `${device},`;
-      const [bytes, usable] = answer.startsWith(prefix) ? numbers(answer.slice(prefix.length)) : [];
-      return bytes === diskBytes && usable !== undefined && usable >= USABLE_PART * diskBytes && usable <= diskBytes;
+      const { bytes, usableBytes } = grownDisk(disk, diskBytes, answer) ?? { bytes: 1, usableBytes: 0 };
+      return usableBytes >= USABLE_PART * bytes;
     },
   };
 }

@@ -79,7 +79,7 @@ export function qemuArgv(config: VmConfig): string[] {
     ["-accel", acceleratorOptions(config)],
     ["-cpu", config.cpuModel],
     ["-smp", commaOptions({ cpus: config.cpus, ...pluggableCpus(config.growth) })],
-    ["-m", commaOptions({ size: `${config.memory.sizeMiB}M`, ...pluggableMemory(config.growth) })],
+    ["-m", commaOptions({ size: `${config.memory.sizeMiB}M`, ...pluggableMemory(config) })],
     ["-object", JSON.stringify(memoryBackend(config.memory))],
     ...kernelArguments(config.kernel),
     ["-chardev", commaOptions({ id: CONSOLE_ID, size: CONSOLE_RING_BYTES }, "ringbuf")],
@@ -120,8 +120,10 @@ function pluggableCpus(growth: MachineGrowth | undefined) {
   return growth === undefined ? {} : { maxcpus: growth.maxCpus, sockets: 1, cores: growth.maxCpus, threads: 1 };
 }
 
-function pluggableMemory(growth: MachineGrowth | undefined) {
-  return growth === undefined ? {} : { slots: MEMORY_SLOTS, maxmem: `${growth.maxMemoryMiB}M` };
+/** QEMU refuses slots for modules where no module would fit. */
+function pluggableMemory({ growth, memory }: VmConfig) {
+  if (growth === undefined || growth.maxMemoryMiB <= memory.sizeMiB) return {};
+  return { slots: MEMORY_SLOTS, maxmem: `${growth.maxMemoryMiB}M` };
 }
 
 function machineOptions({ machine, firmware }: VmConfig): string {

@@ -18,7 +18,8 @@ export interface HelperOperation {
     | "scrub"
     | "cpus"
     | "memory"
-    | "disk";
+    | "disk"
+    | "partition";
   readonly value: string;
 }
 

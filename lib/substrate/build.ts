@@ -8,12 +8,14 @@ import {
   knownVerdict,
   type Paths,
   type QemuBinary,
+  qcow2VirtualSize,
   type RecipePaths,
   type SubstratePaths,
 } from "../host/index.ts";
 import { BootedGuest } from "./boot.ts";
 import { bootedBy, bootFilesOf } from "./boot-files.ts";
 import { Catalog, type Substrate } from "./catalog.ts";
+import { requireGrowingDisk } from "./disk-growth.ts";
 import { freeze } from "./freeze.ts";
 import { prepareToFreeze } from "./generalize/index.ts";
 import { deviceArguments, guestFor, MACHINE_TYPE } from "./machine.ts";
@@ -120,6 +122,7 @@ async function bootAndFreeze(
     progress("ready", guest.ready.map(probeName).join(", "));
     await awaitReady(guest.ready, channels, { timeoutMs: READY_TIMEOUT_MS, signal });
     const step = { timeoutMs: STEP_TIMEOUT_MS, signal };
+    await requireGrowingDisk(channels, guest, await qcow2VirtualSize(staging.disk), step);
     const prepared = await prepareToFreeze(channels, guest, progress, step);
     progress("freeze", "RAM, device state and disk in one pause");
     const state = await freeze(instance, staging.state, signal);

@@ -6,6 +6,7 @@ export { type BuildResult, buildSubstrate } from "./build.ts";
 export { abandonCapture, type Captured, captureRunning } from "./capture.ts";
 export { Catalog, type Substrate, type SubstrateVersion } from "./catalog.ts";
 export { requireCompatible } from "./compatibility.ts";
+export { growDiskOperation, grownDisk } from "./disk-growth.ts";
 export { freezeRunning } from "./freeze-running.ts";
 export type { Generalized } from "./generalize/index.ts";
 export { LoadedSubstrate } from "./loaded-substrate.ts";

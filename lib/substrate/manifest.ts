@@ -18,14 +18,12 @@ const growthSchema = z.strictObject({
   maxMemoryMiB: z.int().positive(),
   timerHz: z.int().positive().optional(),
   disk: z
-    .discriminatedUnion("kind", [
-      z.strictObject({
-        kind: z.literal("ext4"),
-        mountPoint: z.string().regex(/^\/[\w./-]*$/),
-        device: z.string().regex(/^[a-z][a-z0-9]{0,14}$/),
-        maxDiskMiB: z.int().positive(),
-      }),
-    ])
+    .strictObject({
+      kind: z.enum(["ext4", "ext4-partition"]),
+      mountPoint: z.string().regex(/^\/[\w./-]*$/),
+      device: z.string().regex(/^[a-z][a-z0-9]{0,14}$/),
+      maxDiskMiB: z.int().positive(),
+    })
     .optional(),
 });
 

@@ -17,15 +17,15 @@ export interface GuestGrowth {
   readonly disk?: DiskGrowth | undefined;
 }
 
-/** How a guest's root file system takes up a larger disk. Further kinds, as a partition in between, are further members. */
-type DiskGrowth = {
-  /** ext4 on the whole disk. */
-  readonly kind: "ext4";
+/** How a guest's root file system takes up a larger disk. Further kinds, as other file systems, are further members. */
+export interface DiskGrowth {
+  /** ext4 on the whole disk, or on its last partition. */
+  readonly kind: "ext4" | "ext4-partition";
   readonly mountPoint: string;
-  /** The disk's name in /sys/class/block. */
+  /** The name in /sys/class/block of what the file system is on. */
   readonly device: string;
   readonly maxDiskMiB: number;
-};
+}
 
 /** What is known about a guest, and goes into the manifest of every substrate made of it. */
 export interface GuestProfile {

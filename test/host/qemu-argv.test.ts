@@ -76,6 +76,7 @@ describe("a VM that may grow", () => {
     const growing = { ...CLONE, growth: { maxCpus: 8, maxMemoryMiB: 2144 } };
     expect(all(growing, "-smp")).toEqual(["cpus=2,maxcpus=8,sockets=1,cores=8,threads=1"]);
     expect(all(growing, "-m")).toEqual(["size=96M,slots=4,maxmem=2144M"]);
+    expect(all({ ...CLONE, growth: { maxCpus: 2, maxMemoryMiB: 96 } }, "-m")).toEqual(["size=96M"]);
     expect(all(CLONE, "-smp")).toEqual(["cpus=2"]);
     expect(all(CLONE, "-m")).toEqual(["size=96M"]);
   });

@@ -60,12 +60,30 @@ async function expectPersonal(vm: Vm): Promise<void> {
   expect(await output(vm, "ls", "/sys/block")).not.toContain("vdb");
 }
 
+/** By programs of the guest's own; the table as it is on the disk, and all of the file system written to. */
+async function expectGrown(vm: Vm, resources: Vm["resources"]): Promise<void> {
+  await expectPersonal(vm);
+  expect(vm.resources).toEqual(resources);
+  expect(await output(vm, "nproc")).toBe(String(resources.cpus));
+  expect(await output(vm, "grep", "-c", "^processor", "/proc/cpuinfo")).toBe(String(resources.cpus));
+  const sectors = Number(await output(vm, "cat", "/sys/class/block/vda2/size"));
+  const start = Number(await output(vm, "cat", "/sys/class/block/vda2/start"));
+  expect((start + sectors) * 512).toBe(resources.diskMiB * 2 ** 20);
+  expect(await output(vm, "sh", "-c", "sync; echo 3 > /proc/sys/vm/drop_caches; fdisk -l /dev/vda")).toMatch(
+    new RegExp(`vda2 +[\\d,]+ +[\\d,]+ +${start} +${start + sectors - 1} +${sectors} `),
+  );
+  const free = Number(/(\d+) +\d+% +\/$/m.exec(await output(vm, "df", "-m", "/"))?.[1]);
+  expect(free).toBeGreaterThan(0.8 * resources.diskMiB);
+  await output(vm, "sh", "-c", `dd if=/dev/zero of=/root/large bs=1M count=${free - 200} 2>/dev/null && sync`);
+}
+
 describe("a disk of the user's own", () => {
   test(
     "under BIOS: built, cloned, docked and cold-booted; the image stays as it was",
     async () => {
       const before = await fingerprint(join(dir, "disk.raw"));
-      const recipeFile = await recipe("legacy", "image: disk.raw\nformat: raw\nfirmware: bios\n");
+      const growth = "growth: { maxCpus: 2, maxMemoryMiB: 512, disk: { maxDiskMiB: 4096, partition: 2 } }\n";
+      const recipeFile = await recipe("legacy", `image: disk.raw\nformat: raw\nfirmware: bios\n${growth}`);
       await using lab = await openLab();
       expect(await lab.pool.build({ recipeFile })).toMatchObject({ name: "legacy", version: 1, reused: false });
       expect(await lab.pool.build({ recipeFile })).toMatchObject({ version: 1, reused: true });
@@ -79,9 +97,26 @@ describe("a disk of the user's own", () => {
       expect(docked?.origin).toBe("docked");
       if (docked !== undefined) await expectPersonal(docked);
       await lab.pool.dock("legacy", { min: 0 });
+      const resources = { cpus: 2, memoryMiB: 384, diskMiB: 2048 };
+      const [large] = await lab.pool.activate(1, { substrate: "legacy", resources });
+      if (large !== undefined) await expectGrown(large, resources);
       const [booted] = await lab.pool.coldBoot(1, { substrate: "legacy" });
       if (booted !== undefined) await expectPersonal(booted);
       expect(await fingerprint(join(dir, "disk.raw"))).toEqual(before);
+    },
+    BUILD_TIMEOUT_MS,
+  );
+
+  test(
+    "is refused when it says that it grows and does not",
+    async () => {
+      const growth = "growth: { disk: { maxDiskMiB: 4096, partition: 1 } }\n";
+      const recipeFile = await recipe("fixed", `image: disk.raw\nformat: raw\nfirmware: bios\n${growth}`);
+      await using lab = await openLab();
+      await expect(lab.pool.build({ recipeFile })).rejects.toMatchObject({
+        code: "BUILD_FAILED",
+        message: expect.stringMatching(/growth\.disk .*vda1.*ENOSPC/),
+      });
     },
     BUILD_TIMEOUT_MS,
   );

@@ -1,8 +1,9 @@
 import { describe, expect, it, vi } from "vitest";
 import type { ActivateSpec } from "../../lib/pool/index.ts";
+import type { Manifest } from "../../lib/substrate/index.ts";
 import { type FakePool, openFakePool } from "../support/fake-host.ts";
 import type { FakeScript, FakeStep } from "../support/fake-qemu-script.ts";
-import { addFakeSubstrate } from "../support/fake-substrate.ts";
+import { addFakeSubstrate, FAKE_GUEST } from "../support/fake-substrate.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
 import { activateOne, fakeOf, helperRequests } from "../support/vms.ts";
 
@@ -86,6 +87,32 @@ describe.each(ORIGINS)("a %s VM", (_, docked, spec) => {
     await using fake = await openWith(docked, { refuses: ["disk"] });
     const activating = activateOne(fake.pool, { ...spec, resources: LARGER });
     await expect(activating).rejects.toMatchObject({ code: "GUEST_HELPER_FAILED", details: { operation: "disk" } });
+  });
+});
+
+describe("a VM whose root is a partition", () => {
+  const growth = FAKE_GUEST.growth;
+  const disk = { kind: "ext4-partition", device: "vda1", mountPoint: "/", maxDiskMiB: 4096 } as const;
+
+  it("has that grown with its disk, or is none", async () => {
+    const cases: readonly (readonly [FakeScript, string | undefined])[] = [
+      [{}, undefined],
+      [{ lies: { partition: "vda1,1048576,7340032,7000000" } }, "RESOURCES_UNVERIFIED"],
+      [{ refuses: ["partition"] }, "GUEST_HELPER_FAILED"],
+    ];
+    for (const [script, code] of cases) {
+      await using fake = await openFakePool();
+      fake.qemu.script = () => script;
+      const guest = { ...FAKE_GUEST, growth: { maxCpus: 4, maxMemoryMiB: 1025, ...growth, disk } };
+      await addFakeSubstrate(fake.host.paths, { name: "cut", manifest: { guest: guest as Manifest["guest"] } });
+      const activating = activateOne(fake.pool, { substrate: "cut", resources: { diskMiB: 1024 } });
+      if (code !== undefined) {
+        await expect(activating).rejects.toMatchObject({ code });
+        continue;
+      }
+      const requests = await helperRequests(await activating);
+      expect(requests.some((line) => line.endsWith(` partition=vda1,/,${1024 * 2 ** 20}`))).toBe(true);
+    }
   });
 });
 

@@ -27,6 +27,9 @@ export interface FakeResources {
 
 const BLOCK_MIB = 128;
 const TABLES = 0.05;
+/** Behind another one; and the table's copy at the end. */
+const PARTITION_START = 512 * 2 ** 20;
+const GPT_BYTES = 33 * 512;
 
 /** guest/helper/helper.c on state in memory: the same requests, the same answers, and lies where the script wants them. */
 export class FakeHelper {
@@ -133,6 +136,11 @@ export class FakeHelper {
         if (second !== "/") throw new Refusal(EINVAL);
         const { diskBytes } = this.resources;
         return `${first},${diskBytes},${Math.floor(diskBytes * (1 - TABLES))}`;
+      }
+      case "partition": {
+        if (second !== "/") throw new Refusal(EINVAL);
+        const bytes = this.resources.diskBytes - PARTITION_START - GPT_BYTES;
+        return `${first},${PARTITION_START},${bytes},${Math.floor(bytes * (1 - TABLES))}`;
       }
       case "http":
         throw new Refusal(ECONNREFUSED);

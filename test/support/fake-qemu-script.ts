@@ -70,7 +70,12 @@ export interface FakeScript {
   readonly at?: Readonly<Partial<Record<FakeStep, FakeAction>>>;
   /** What the guest's helper says instead of the truth. */
   readonly lies?: Readonly<
-    Partial<Record<"hostname" | "mac" | "ipv4" | "ipv6" | "entropy" | "clock" | "cpus" | "memory" | "disk", string>>
+    Partial<
+      Record<
+        "hostname" | "mac" | "ipv4" | "ipv6" | "entropy" | "clock" | "cpus" | "memory" | "disk" | "partition",
+        string
+      >
+    >
   >;
   /** How far the guest's clock is off, whatever it is set to. */
   readonly clockOffsetMs?: number;

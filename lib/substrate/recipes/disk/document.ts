@@ -5,6 +5,7 @@ import { probeSchema } from "../../ready/index.ts";
 import {
   guestPattern,
   MAX_CPUS,
+  MAX_DISK_MIB,
   MAX_ITEMS,
   MAX_MEMORY_MIB,
   MIN_MEMORY_MIB,
@@ -14,6 +15,12 @@ import {
 const DEFAULT_BOOT_TIMEOUT_MS = 300_000;
 const MAX_BOOT_TIMEOUT_MS = 3_600_000;
 const MAX_PATH_CHARS = 4096;
+/** OVMF ends with less before it has started anything. */
+const MIN_UEFI_MEMORY_MIB = 256;
+/** Of what was plugged in and what was frozen. */
+const MAX_GROWN_MEMORY_MIB = 2 * MAX_MEMORY_MIB;
+/** Of a GPT as it is made everywhere. */
+const MAX_PARTITIONS = 128;
 
 const { hostname, hosts, machineId, dbusMachineId, sshHostKey, authorizedKeys, randomSeed, dhclientLeases } =
   identityProfileSchema.shape;
@@ -32,8 +39,21 @@ const identitySchema = z.strictObject({
   dhclientLeases: dhclientLeases.nullable(),
 });
 
+/** How far clones can grow when they are claimed; what is left out stays as it was frozen. */
+const growthSchema = z.strictObject({
+  maxCpus: z.int().min(1).max(MAX_CPUS).optional(),
+  maxMemoryMiB: z.int().min(MIN_MEMORY_MIB).max(MAX_GROWN_MEMORY_MIB).optional(),
+  disk: z
+    .strictObject({
+      maxDiskMiB: z.int().min(1).max(MAX_DISK_MIB),
+      /** The number of the partition that the root's ext4 is on, the last of the disk. Without it that is on the disk itself. */
+      partition: z.int().min(1).max(MAX_PARTITIONS).optional(),
+    })
+    .optional(),
+});
+
 /** What a recipe file says of a guest whose disk somebody made already. Unknown keys are refused. */
-export const diskDocumentSchema = z.strictObject({
+const documentSchema = z.strictObject({
   from: z.literal("disk"),
   /** The substrate's name. Default: the file's. */
   name: substrateName.optional(),
@@ -48,6 +68,7 @@ export const diskDocumentSchema = z.strictObject({
   firmware: z.enum(["bios", "uefi"]),
   memoryMiB: z.int().min(MIN_MEMORY_MIB).max(MAX_MEMORY_MIB).default(512),
   cpus: z.int().min(1).max(MAX_CPUS).default(1),
+  growth: growthSchema.optional(),
   /** For its boot until the guest agent answers, and for each probe that has no deadline of its own. */
   bootTimeoutMs: z.int().min(1).max(MAX_BOOT_TIMEOUT_MS).default(DEFAULT_BOOT_TIMEOUT_MS),
   /** The NIC's name in the guest. */
@@ -68,5 +89,19 @@ export const diskDocumentSchema = z.strictObject({
   keep: z.array(guestPattern).max(MAX_ITEMS).default([]),
   identity: identitySchema.prefault({}),
 });
+
+export const diskDocumentSchema = documentSchema
+  .refine(({ firmware, memoryMiB }) => firmware !== "uefi" || memoryMiB >= MIN_UEFI_MEMORY_MIB, {
+    path: ["memoryMiB"],
+    message: `expected at least ${MIN_UEFI_MEMORY_MIB} for UEFI, whose firmware needs that much itself`,
+  })
+  .refine(({ cpus, growth }) => (growth?.maxCpus ?? cpus) >= cpus, {
+    path: ["growth", "maxCpus"],
+    message: "expected at least as many as cpus",
+  })
+  .refine(({ memoryMiB, growth }) => (growth?.maxMemoryMiB ?? memoryMiB) >= memoryMiB, {
+    path: ["growth", "maxMemoryMiB"],
+    message: "expected at least as much as memoryMiB",
+  });
 
 export type DiskDocument = z.output<typeof diskDocumentSchema>;

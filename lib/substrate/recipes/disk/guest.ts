@@ -1,7 +1,10 @@
 import type { IdentityProfile } from "../../../netcfg/index.ts";
 import type { ReadyProbe } from "../../ready/index.ts";
-import type { GuestProfile } from "../../recipe.ts";
+import type { GuestGrowth, GuestProfile } from "../../recipe.ts";
 import type { DiskDocument } from "./document.ts";
+
+/** What Linux calls the first disk of virtio. */
+const DISK = "vda";
 
 /** A guest of which we know what its document says. Its kernel, command line and services are its own. */
 export function diskGuest(document: DiskDocument): GuestProfile {
@@ -11,6 +14,7 @@ export function diskGuest(document: DiskDocument): GuestProfile {
     recipe: "disk",
     memoryMiB,
     cpus,
+    ...growthOf(document),
     firmware,
     kernelCommandLine: "",
     interface: document.interface,
@@ -19,6 +23,18 @@ export function diskGuest(document: DiskDocument): GuestProfile {
     generalize: { remove: [], truncate: [], keep },
     identity: identityOf(document),
   };
+}
+
+function growthOf({ growth, cpus, memoryMiB }: DiskDocument): { readonly growth?: GuestGrowth } {
+  if (growth === undefined) return {};
+  const { maxCpus = cpus, maxMemoryMiB = memoryMiB, disk } = growth;
+  if (disk === undefined) return { growth: { maxCpus, maxMemoryMiB } };
+  const { partition, maxDiskMiB } = disk;
+  const where =
+    partition === undefined
+      ? ({ kind: "ext4", device: DISK } as const)
+      : ({ kind: "ext4-partition", device: `${DISK}${partition}` } as const);
+  return { growth: { maxCpus, maxMemoryMiB, disk: { ...where, mountPoint: "/", maxDiskMiB } } };
 }
 
 function identityOf({ identity }: DiskDocument): IdentityProfile {

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { copyFile, readFile } from "node:fs/promises";
+import { MIB, VmSubstrateError } from "../../../core/index.ts";
 import { DiskImage, type RecipePaths, requireDisk, uefiFirmware } from "../../../host/index.ts";
 import type { Recipe, RecipeContext } from "../../recipe.ts";
 import { compileHelper, guestFile, HELPER_FILES } from "../helper-binary.ts";
@@ -37,12 +38,21 @@ export function diskRecipe(document: DiskDocument, image: string): Recipe {
     }
     {
       await using opened = await DiskImage.open(image, document.format);
+      requireReach(document, opened.virtualSizeBytes);
       progress("disk", `copying ${image}, which stays as it is`);
       await requireDisk(output.dir, opened.storedBytes, `a copy of ${image}`);
       await opened.copyTo(output.disk, signal);
     }
     if (document.cloudInit) await bootWithSeed(guest, output, document.bootTimeoutMs, context);
   }
+}
+
+/** @throws VmSubstrateError INVALID_ARGUMENT */
+function requireReach({ growth, image }: DiskDocument, sizeBytes: number): void {
+  const most = growth?.disk?.maxDiskMiB;
+  if (most === undefined || most * MIB >= sizeBytes) return;
+  const message = `growth.disk.maxDiskMiB: ${most} is less than the image has: ${image} is a disk of ${sizeBytes / MIB} MiB`;
+  throw new VmSubstrateError("INVALID_ARGUMENT", message, { details: { image, maxDiskMiB: most, sizeBytes } });
 }
 
 async function digestOf(files: readonly string[]): Promise<string[]> {

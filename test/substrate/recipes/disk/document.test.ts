@@ -2,6 +2,8 @@ import { mkdir, mkdtemp, rm, symlink, truncate, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { RecipePaths } from "../../../../lib/host/index.ts";
+import type { RecipeContext } from "../../../../lib/substrate/recipe.ts";
 import { recipeFromFile } from "../../../../lib/substrate/recipes/index.ts";
 
 const BASE = "from: disk\nimage: server.raw\nformat: raw\nfirmware: bios\n";
@@ -81,6 +83,24 @@ identity: { sshHostKey: null, authorizedKeys: null, hostname: /etc/HOSTNAME, ipv
     expect(recipe.guest.identity).not.toHaveProperty("authorizedKeys");
   });
 
+  it("grows as far as it says, on a partition or on the disk itself", async () => {
+    const growthOf = async (growth: string) => (await load(`${BASE}growth: ${growth}\n`)).recipe.guest.growth;
+    expect(await growthOf("{ maxCpus: 4 }")).toEqual({ maxCpus: 4, maxMemoryMiB: 512 });
+    expect(await growthOf("{ disk: { maxDiskMiB: 4096, partition: 3 } }")).toEqual({
+      maxCpus: 1,
+      maxMemoryMiB: 512,
+      disk: { kind: "ext4-partition", device: "vda3", mountPoint: "/", maxDiskMiB: 4096 },
+    });
+    expect(await growthOf("{ disk: { maxDiskMiB: 4096 } }")).toMatchObject({ disk: { kind: "ext4", device: "vda" } });
+  });
+
+  it("is refused when its image has more than it may grow to, before that is copied", async () => {
+    await truncate(join(recipes, "server.raw"), 8 * 2 ** 20);
+    const { recipe } = await load(`${BASE}growth: { disk: { maxDiskMiB: 4, partition: 1 } }\n`);
+    const making = recipe.make({ helper: join(dir, "helper"), dir } as RecipePaths, {} as RecipeContext);
+    await expect(making).rejects.toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringContaining("8 MiB") });
+  });
+
   it("is another exactly when its document or its image is", async () => {
     const key = async (text: string) => (await load(text)).recipe.inputsKey();
     const first = await key(BASE);
@@ -104,6 +124,10 @@ identity: { sshHostKey: null, authorizedKeys: null, hostname: /etc/HOSTNAME, ipv
     ["a NIC's name with a space", `${BASE}interface: "eth0 up"\n`, /interface/],
     ["a path of the identity that leads elsewhere", `${BASE}identity: { hosts: /etc/../root/x }\n`, /hosts/],
     ["too little memory", `${BASE}memoryMiB: 64\n`, /memoryMiB/],
+    ["too little memory for UEFI", `${BASE.replace("bios", "uefi")}memoryMiB: 192\n`, /memoryMiB.*256/s],
+    ["less to grow to than it has", `${BASE}cpus: 4\ngrowth: { maxCpus: 2 }\n`, /growth\.maxCpus|maxCpus/],
+    ["less memory to grow to", `${BASE}growth: { maxMemoryMiB: 256 }\n`, /maxMemoryMiB/],
+    ["a partition that is none", `${BASE}growth: { disk: { maxDiskMiB: 99, partition: 0 } }\n`, /partition/],
     ["an image that is not there", BASE.replace("server.raw", "nothing.raw"), /nothing\.raw.*ENOENT/],
     ["a path out of its folder", BASE.replace("server.raw", "../other.raw"), /ENOENT|outside/],
   ])("is refused with %s", async (_what, text, message) => {

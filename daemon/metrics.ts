@@ -100,12 +100,13 @@ export class Metrics {
         new Gauge({
           name: `${PREFIX}dock_${name}`,
           help,
-          labelNames: ["substrate", "version"],
+          labelNames: ["substrate", "version", "pinned"],
           registers,
           collect() {
             this.reset();
             for (const dock of pool.docks) {
-              this.set({ substrate: dock.substrate, version: String(dock.version) }, of(dock));
+              const { substrate, version, pinned } = dock;
+              this.set({ substrate, version: String(version), pinned: String(pinned) }, of(dock));
             }
           },
         }),

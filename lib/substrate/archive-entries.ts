@@ -5,7 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { constants, createZstdDecompress } from "node:zlib";
 import { type Extract, extract } from "tar-stream";
 import { KIB } from "../core/index.ts";
-import { invalidArchive } from "./archive-format.ts";
+import { invalidArchive, openNamed } from "./archive-format.ts";
 
 /** 128 MiB: what zstd itself takes for granted, so that a hostile header cannot ask for more memory. */
 const ZSTD_PARAMETERS = { [constants.ZSTD_d_windowLogMax]: 27 };
@@ -73,7 +73,8 @@ export async function* buffersOf(stream: AsyncIterable<unknown>): AsyncGenerator
 
 /** Not a pipe, which would keep `open` waiting, and not a device. */
 async function openRegular(file: string): Promise<FileHandle> {
-  const handle = await open(file, fsConstants.O_RDONLY | fsConstants.O_NONBLOCK);
+  const opening = open(file, fsConstants.O_RDONLY | fsConstants.O_NONBLOCK);
+  const handle = await openNamed("importSubstrate", file, opening);
   if ((await handle.stat()).isFile()) return handle;
   await handle.close();
   throw invalidArchive(file, "is not a regular file");

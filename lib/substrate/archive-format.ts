@@ -1,3 +1,4 @@
+import type { FileHandle } from "node:fs/promises";
 import { basename } from "node:path";
 import { MIB, VmSubstrateError } from "../core/index.ts";
 import type { SubstratePaths } from "../host/index.ts";
@@ -82,4 +83,19 @@ export function archiveProgress(manifest: Manifest, report: ArchiveOptions["onPr
 export function invalidArchive(file: string, problem: string, cause?: unknown): VmSubstrateError {
   const message = `${file} ${problem}; export the substrate again, or copy the file again`;
   return new VmSubstrateError("SUBSTRATE_ARCHIVE_INVALID", message, { cause, details: { file, problem } });
+}
+
+/** With these it is the path that is wrong, and not the machine. Source: open(2). */
+const ERRNOS_OF_PATHS = new Set(["ENOENT", "ENOTDIR", "EISDIR", "EACCES", "ELOOP", "ENAMETOOLONG", "EROFS"]);
+
+/**
+ * Opens what a caller has named. @param opening of `file`, or of another file of its folder
+ * @throws VmSubstrateError INVALID_ARGUMENT where no such file can be; errors of Node's
+ */
+export async function openNamed(call: string, file: string, opening: Promise<FileHandle>): Promise<FileHandle> {
+  return opening.catch((cause: NodeJS.ErrnoException) => {
+    if (!ERRNOS_OF_PATHS.has(cause.code ?? "")) throw cause;
+    const message = `${call}: ${file} cannot be opened (${cause.code})`;
+    throw new VmSubstrateError("INVALID_ARGUMENT", message, { cause, details: { file, errno: cause.code } });
+  });
 }

@@ -9,7 +9,7 @@ import { type Pack, pack } from "tar-stream";
 import { MIB, newId, throwIfAborted, VmSubstrateError } from "../core/index.ts";
 import { archiveStaging } from "../host/index.ts";
 import { buffersOf } from "./archive-entries.ts";
-import { type ArchiveOptions, archiveProgress, filesOf } from "./archive-format.ts";
+import { type ArchiveOptions, archiveProgress, filesOf, openNamed } from "./archive-format.ts";
 import type { Substrate } from "./catalog.ts";
 import { serializeManifest } from "./manifest.ts";
 import { writeAll } from "./sparse-file.ts";
@@ -26,7 +26,7 @@ const ZSTD_PARAMETERS = { [constants.ZSTD_c_checksumFlag]: 1 };
  * Every file is digested on the way: a damaged substrate does not become an archive.
  *
  * @returns the size of the archive in bytes
- * @throws VmSubstrateError INVALID_ARGUMENT when the path is a directory's, SUBSTRATE_CORRUPT naming the file, ABORTED; errors of Node's
+ * @throws VmSubstrateError INVALID_ARGUMENT when no file can be there, SUBSTRATE_CORRUPT naming the file, ABORTED; errors of Node's
  */
 export async function writeArchive(substrate: Substrate, file: string, options: ArchiveOptions): Promise<number> {
   const isDirectory = await stat(file).then(
@@ -38,7 +38,8 @@ export async function writeArchive(substrate: Substrate, file: string, options: 
   }
   const staging = archiveStaging(file, newId());
   try {
-    const sizeBytes = await writeNew(substrate, staging, options);
+    const opening = openNamed("exportSubstrate", file, open(staging, "wx", 0o600));
+    const sizeBytes = await writeInto(await opening, substrate, options);
     throwIfAborted(options.signal, "exportSubstrate");
     await rename(staging, file);
     await syncDirectory(dirname(file));
@@ -48,8 +49,8 @@ export async function writeArchive(substrate: Substrate, file: string, options: 
   }
 }
 
-async function writeNew(substrate: Substrate, file: string, options: ArchiveOptions): Promise<number> {
-  await using target = await open(file, "wx", 0o600);
+async function writeInto(file: FileHandle, substrate: Substrate, options: ArchiveOptions): Promise<number> {
+  await using target = file;
   await compressInto(target, substrate, options);
   await target.sync();
   return (await target.stat()).size;

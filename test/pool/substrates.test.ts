@@ -159,7 +159,7 @@ describe("exportSubstrate and importSubstrate", () => {
     await expect(pool.exportSubstrate("fake", "x", { level: 3 } as never)).rejects.toMatchObject(INVALID);
     await expect(pool.importSubstrate("a\0b")).rejects.toMatchObject(INVALID);
     await expect(pool.importSubstrate("x", { name: "../x" })).rejects.toMatchObject(INVALID);
-    const missing = { code: "HOST_IO_FAILED", details: { errno: "ENOENT" } };
+    const missing = { code: "INVALID_ARGUMENT", details: { errno: "ENOENT" } };
     await expect(pool.importSubstrate(archiveOf(fake))).rejects.toMatchObject(missing);
     await expect(pool.exportSubstrate("fake", "/nonexistent/x")).rejects.toMatchObject(missing);
     await writeFile(archiveOf(fake), "no archive");

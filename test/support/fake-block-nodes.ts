@@ -26,6 +26,8 @@ export class FakeBlockNodes {
   readonly #reach: (step: FakeStep, args?: FakeArguments) => Promise<void>;
   /** Those that have a name of ours; what is below them is reached through them. */
   readonly #named = new Map<string, Node>();
+  /** Of the disk as it was when its VM started. */
+  readonly sizeBytes: number;
   #top: Node;
   #job: { readonly id: string } | undefined;
   #unnamed = 0;
@@ -35,6 +37,7 @@ export class FakeBlockNodes {
     this.#reach = reach;
     const { filename } = disk.file;
     const header = readHeader(filename);
+    this.sizeBytes = header.sizeBytes;
     const below = disk.backing?.file.filename ?? header.backingFile;
     this.#top = { name: FIRST_DISK, file: filename, below: below === undefined ? undefined : this.#open(below) };
     this.#named.set(FIRST_DISK, this.#top);
@@ -139,13 +142,21 @@ function protocolOf({ name, file }: Node) {
   return { "node-name": `#file-of-${name}`, drv: "file", file, ro: false, image: { "virtual-size": LENGTH } };
 }
 
-function readHeader(file: string): { readonly offset: number; readonly backingFile: string | undefined } {
+interface Header {
+  /** Where the backing file's name is. */
+  readonly offset: number;
+  readonly backingFile: string | undefined;
+  /** Of the disk. */
+  readonly sizeBytes: number;
+}
+
+function readHeader(file: string): Header {
   const bytes = readFileSync(file);
   if (bytes.readUInt32BE(0) !== QCOW2_MAGIC) throw new Error(`${file}: not a qcow2 image`);
   const offset = Number(bytes.readBigUInt64BE(8));
   const length = bytes.readUInt32BE(16);
   const backingFile = length === 0 ? undefined : bytes.subarray(offset, offset + length).toString();
-  return { offset, backingFile };
+  return { offset, backingFile, sizeBytes: Number(bytes.readBigUInt64BE(24)) };
 }
 
 function writeBackingFile(image: string, backingFile: string): void {

@@ -162,6 +162,7 @@ class Machine {
     this.#maxCpus = maxCpus;
     this.#ramBytes = Number(argv.json("-object").size);
     this.#guest = new FakeGuest(control.script);
+    this.#guest.helper.resources.diskBytes = this.#disk.sizeBytes;
     this.#ports = new FakeSerialPorts(
       control.script,
       (...step) => control.reach(...step),

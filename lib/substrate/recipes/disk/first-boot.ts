@@ -69,7 +69,13 @@ async function awaitCloudInit({ agent }: GuestChannels, within: Within): Promise
     },
   );
   if (exitCode === 0 || exitCode === 2) return;
-  const said = Buffer.concat([stdout, stderr]).toString("utf8").trim().slice(-OUTPUT_TAIL_CHARS);
-  const message = `the guest's cloud-init ended with status ${exitCode}: ${JSON.stringify(said)}`;
+  const said = await reasonOf(agent, within).catch(() => Buffer.concat([stdout, stderr]).toString("utf8"));
+  const message = `the guest's cloud-init ended with status ${exitCode}: ${said.trim().slice(-OUTPUT_TAIL_CHARS)}`;
   throw new VmSubstrateError("BUILD_FAILED", message, { details: { exitCode } });
+}
+
+/** Which of its stages failed, and by what: without asking it says only that there was an error. */
+async function reasonOf(agent: GuestChannels["agent"], within: Within): Promise<string> {
+  const { stdout } = await guestExec(agent, ["cloud-init", "status", "--long"], within);
+  return Buffer.from(stdout).toString("utf8");
 }

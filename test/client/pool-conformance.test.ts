@@ -8,11 +8,25 @@ const kill = ({ pid }: { readonly pid: number }) => void process.kill(pid, "SIGK
 itBehavesAsPool("a pool of this process", async () => {
   const { host, pool, [Symbol.asyncDispose]: dispose } = await openFakePool();
   const nothingLeft = () => expectNothingLeft(host.paths, { open: true });
-  return { pool, substrate: "fake", kill, expectNothingLeft: nothingLeft, [Symbol.asyncDispose]: dispose };
+  return {
+    pool,
+    substrate: "fake",
+    showsSize: ["cat"],
+    kill,
+    expectNothingLeft: nothingLeft,
+    [Symbol.asyncDispose]: dispose,
+  };
 });
 
 itBehavesAsPool("a pool of a daemon", async () => {
   const { host, pool, [Symbol.asyncDispose]: dispose } = await openFakeDaemon();
   const nothingLeft = () => expectNothingLeft(host.paths, { open: true });
-  return { pool, substrate: "fake", kill, expectNothingLeft: nothingLeft, [Symbol.asyncDispose]: dispose };
+  return {
+    pool,
+    substrate: "fake",
+    showsSize: ["cat"],
+    kill,
+    expectNothingLeft: nothingLeft,
+    [Symbol.asyncDispose]: dispose,
+  };
 });

@@ -84,16 +84,16 @@ describe("the requests of the documents", () => {
     line.startsWith("curl "),
   );
   const isRemoval = (line: string) => line.includes("-X DELETE");
-  // What is removed is what others show: VMs first, as a substrate in use is not removed.
-  const removals = requests.filter(isRemoval).toSorted((a, b) => rank(a) - rank(b));
   const rank = (line: string) =>
     ["/operations/", "/vms/", "/docks/", "/substrates/"].findIndex((at) => line.includes(at));
+  // What is removed is what others show: VMs first, as a substrate in use is not removed.
+  const removals = requests.filter(isRemoval).toSorted((a, b) => rank(a) - rank(b));
 
   test.each(requests.filter((line) => !isRemoval(line)))("%s", answers, TIMEOUT_MS);
   test.each(removals)("%s", answers, TIMEOUT_MS);
 
   async function answers(line: string): Promise<void> {
-    const asked = line.includes("operations/ID") ? line.replace("ID", await anyOperation()) : line;
+    const asked = line.includes("operations/ID") ? line.replace("ID", await lastOperation()) : line;
     if (line.includes("/docks/mini'") && isRemoval(line)) await Promise.all(pool.vms.map((vm) => vm.release()));
     const { exitCode, stdout, stderr } = await shell(`${asked} -w '\\n%{http_code}' --max-time ${maxSeconds(line)}`);
     const status = Number(stdout.slice(stdout.lastIndexOf("\n") + 1));
@@ -109,8 +109,8 @@ describe("the requests of the documents", () => {
     return JSON.parse(stdout);
   }
 
-  async function anyOperation(): Promise<string> {
-    return (await get("http://localhost/v1/operations")).items[0].id;
+  async function lastOperation(): Promise<string> {
+    return (await get("http://localhost/v1/operations")).items.at(-1).id;
   }
 
   function maxSeconds(line: string): number {

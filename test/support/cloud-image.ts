@@ -16,7 +16,6 @@ const PACKAGES = [
   "iproute2",
   "isc-dhcp-client",
   "linux-image-cloud-amd64",
-  "locales",
   "openssh-server",
   "qemu-guest-agent",
   "systemd-sysv",

@@ -10,7 +10,7 @@ import type { GuestProfile, RecipeContext } from "../../recipe.ts";
 import { seedImage } from "./seed.ts";
 
 /** Counts up when the seed, or what is done with it, changes. */
-export const SEED_REVISION = 1;
+export const SEED_REVISION = 2;
 
 /** cloud-init does nothing where this file is. Source: its documentation, "How to disable cloud-init". */
 const DISABLED = "/etc/cloud/cloud-init.disabled";

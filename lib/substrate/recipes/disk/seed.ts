@@ -6,8 +6,16 @@ const LABEL = "CIDATA";
 /** Of every substrate the same: it is taken out again when the guest is generalized. */
 const META_DATA = "instance-id: vm-substrate\nlocal-hostname: localhost\n";
 
-/** Nothing is installed (there is no network), and nobody gets a password. */
-const USER_DATA = "#cloud-config\nssh_pwauth: false\npackage_update: false\n";
+/**
+ * Nothing is installed (there is no network) or generated that clones do not keep: the language stays as the image has it, and the
+ * one SSH key is there for the server to start with. Nobody gets a password.
+ */
+const USER_DATA = `#cloud-config
+ssh_pwauth: false
+package_update: false
+locale: false
+ssh_genkeytypes: [ed25519]
+`;
 
 /** A clone's addresses are given to it: nothing in the guest is to ask for others, or take them away. */
 const NETWORK_CONFIG = "version: 1\nconfig: disabled\n";

@@ -68,8 +68,11 @@ export function decodeAnswer(
   if (answeredId !== id) return undefined;
   if (verdict === "error") {
     const [operation = "?", errno = "?"] = fields;
-    const known = operations.some(({ name }) => name === operation) ? operation : "(unknown)";
-    const message = `the guest's helper could not do "${known}" (${errnoName(Number.parseInt(errno, 10))})`;
+    const asked = operations.filter(({ name }) => name === operation);
+    const known = asked.length > 0 ? operation : "(unknown)";
+    const reason = errnoName(Number.parseInt(errno, 10));
+    const hint = HINTS[`${known} ${reason}`];
+    const message = `the guest's helper could not do "${known}"${subjectsOf(asked)} (${reason})${hint === undefined ? "" : `: ${hint}`}`;
     throw new VmSubstrateError("GUEST_HELPER_FAILED", message, { details: { operation: known } });
   }
   const wellFormed =
@@ -81,6 +84,34 @@ export function decodeAnswer(
     throw new VmSubstrateError("GUEST_HELPER_FAILED", "the guest's helper gave a malformed answer");
   }
   return values as string[];
+}
+
+/** Those whose values begin with what they are about, and have nothing secret in that. */
+const WITH_SUBJECT: ReadonlySet<HelperOperation["name"]> = new Set([
+  "mac",
+  "ipv4",
+  "ipv6",
+  "file",
+  "append",
+  "read",
+  "disk",
+  "partition",
+]);
+/** Mistakes of recipes, by operation and reason. */
+const HINTS: Readonly<Record<string, string>> = {
+  "file ELOOP": "a symbolic link is not followed; name the file that it leads to, or none",
+  "file ENOENT": "its folder is not there",
+  "mac ENODEV": "the guest has no NIC of that name; the recipe's interface says which",
+  "ipv4 ENODEV": "the guest has no NIC of that name; the recipe's interface says which",
+  "partition ENOSPC": "it is not the last partition of its disk",
+};
+
+/** The helper does not say which of several it was. */
+function subjectsOf(asked: readonly HelperOperation[]): string {
+  const named = asked.filter(({ name }) => WITH_SUBJECT.has(name)).map(({ value }) => value.split(",", 1)[0]);
+  const subjects = [...new Set(named)];
+  if (subjects.length === 0) return "";
+  return ` of ${subjects.length > 1 ? "one of " : ""}${subjects.join(", ")}`;
 }
 
 /** Answered by path and number of bytes. */

@@ -23,7 +23,7 @@ cloudInit: true
 interface: ens5
 bootTimeoutMs: 300000
 growth: { maxCpus: 4, maxMemoryMiB: 2560, disk: { maxDiskMiB: 8192, partition: 1 } }
-identity: { dbusMachineId: /var/lib/dbus/machine-id, dhclientLeases: /var/lib/dhcp/dhclient.leases }
+identity: { dhclientLeases: /var/lib/dhcp/dhclient.leases }
 `;
 const SPEC = { substrate: "cloud" };
 const GROWN = { cpus: 4, memoryMiB: 2048 + 512, diskMiB: 4096 };
@@ -33,11 +33,12 @@ beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), "vm-cloud-"));
   await cloudImage(dir);
   await writeFile(join(dir, "cloud.yaml"), RECIPE);
-  await using lab = await openLab();
+  await using lab = await open();
   await lab.pool.build({ recipeFile: join(dir, "cloud.yaml") });
 }, SETUP_TIMEOUT_MS);
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
+const open = () => openLab({ stateDir: join(dir, "state") });
 const sh = (vm: Vm, command: string) => output(vm, "sh", "-c", command);
 
 async function expectPersonal(vm: Vm): Promise<void> {
@@ -50,7 +51,7 @@ describe("a distribution's own image", () => {
   test(
     "has had its seed by its own cloud-init, of which no clone knows anything",
     async () => {
-      await using lab = await openLab();
+      await using lab = await open();
       const vms = await lab.pool.activate(2, SPEC);
       const keys = new Set<string>();
       for (const vm of vms) {
@@ -73,7 +74,7 @@ describe("a distribution's own image", () => {
   test(
     "grows: processors, memory to five times as much, and the partition behind which there is none",
     async () => {
-      await using lab = await openLab();
+      await using lab = await open();
       const vm = await activateOne(lab.pool, { ...SPEC, resources: GROWN });
       await expectPersonal(vm);
       expect(vm.resources).toEqual(GROWN);
@@ -103,7 +104,7 @@ describe("a distribution's own image", () => {
   test(
     "is forked, firmware and all, and has a DUID of its own",
     async () => {
-      await using lab = await openLab();
+      await using lab = await open();
       const vm = await activateOne(lab.pool, SPEC);
       await sh(vm, "echo before > /root/marker; sync");
       const [fork] = await vm.fork(1);

@@ -4,6 +4,7 @@ import { isVmSubstrateError } from "../../lib/core/index.ts";
 import {
   decodeAnswer,
   encodeRequest,
+  fileOperation,
   HELPER_REQUEST_MAX_BYTES,
   type HelperOperation,
 } from "../../lib/netcfg/helper-protocol.ts";
@@ -92,6 +93,21 @@ describe("decodeAnswer", () => {
     );
     for (const line of ["id1 error", "id1 error read", "id1 error read x y z"])
       expect(() => decode(line)).toThrow(failed);
+  });
+
+  it("says of which file, NIC or disk, what of secrets it is not, and what to do", () => {
+    const fails = (operations: readonly HelperOperation[], line: string) => {
+      try {
+        return decodeAnswer("id1", operations, line);
+      } catch (error) {
+        return (error as Error).message;
+      }
+    };
+    const [hosts, id] = [fileOperation("/etc/hosts", 0o644, "secret"), fileOperation("/etc/machine-id", 0o444, "")];
+    expect(fails([hosts], "id1 error file 40")).toMatch(/"file" of \/etc\/hosts \(ELOOP\): a symbolic link/);
+    expect(fails([hosts, id], "id1 error file 2")).toMatch(/of one of \/etc\/hosts, \/etc\/machine-id \(ENOENT\)/);
+    expect(fails([{ name: "ipv4", value: "eth0,10.0.0.1,24" }], "id1 error ipv4 19")).toMatch(/of eth0 .*interface/);
+    expect(fails([{ name: "entropy", value: "c2VjcmV0" }], "id1 error entropy 22")).toMatch(/"entropy" \(EINVAL\)$/);
   });
 
   it("survives any bytes: ignored, refused, or as many values as operations", () => {

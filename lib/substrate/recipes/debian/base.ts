@@ -26,6 +26,8 @@ const PACKAGES = [
 ];
 const BOOTSTRAP_TIMEOUT_MS = 1_200_000;
 const TOOL_TIMEOUT_MS = 300_000;
+/** What a program mounts is seen by itself alone, and gone with it. Source: unshare(1), mount_namespaces(7). */
+const OWN_MOUNTS = ["unshare", "--mount", "--"] as const;
 /** Keys and seeds are made for each clone; sshd has groups of its own where it finds no moduli, which are half a MiB of memory. */
 const NOT_IN_A_DISK = ["./etc/ssh/moduli", "./etc/ssh/ssh_host_*", "./var/lib/systemd/random-seed", "./dev/*"];
 /** Timers and consoles of a machine that lives for months. */
@@ -130,13 +132,23 @@ async function bootstrap(packages: readonly string[], archive: string, context: 
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-include=/usr/share/doc/*/copyright",
   ];
-  // It has children of its own, which end with it: at the latest when this process does.
-  const argv = ["setpriv", "--pdeathsig", "TERM", "mmdebstrap", ...options, SUITE, archive, sources] as const;
+  // It has children of its own, which end with it: at the latest when this process does. So do file systems that it mounts.
+  const mmdebstrap = ["setpriv", "--pdeathsig", "TERM", "mmdebstrap", ...options, SUITE, archive, sources] as const;
+  const argv = (await hasMountNamespaces(signal)) ? ([...OWN_MOUNTS, ...mmdebstrap] as const) : mmdebstrap;
   const env = { TMPDIR: workDir };
   await runTool(argv, { timeoutMs: BOOTSTRAP_TIMEOUT_MS, signal, env, killSignal: "SIGTERM" }).catch(
     (cause: unknown) => {
       throw isVmSubstrateError(cause, "RECIPE_FAILED") ? inItsWords(cause) : cause;
     },
+  );
+}
+
+/** Root in a container may have none; then it may not mount either, and mmdebstrap does without. */
+async function hasMountNamespaces(signal: AbortSignal | undefined): Promise<boolean> {
+  if (process.getuid?.() !== 0) return false;
+  return runTool([...OWN_MOUNTS, "true"], { timeoutMs: TOOL_TIMEOUT_MS, signal }).then(
+    () => true,
+    () => false,
   );
 }
 

@@ -1,5 +1,6 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, readlink } from "node:fs/promises";
 import { request as httpRequest } from "node:http";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { RemotePool } from "vm-substrate/client";
 import { lineChart } from "./chart.ts";
@@ -13,7 +14,10 @@ const SAMPLES_PER_COLLECTION = 6;
 const READY_TIMEOUT_MS = 600_000;
 /** Beyond that it grows: in the second half, when what is kept in bounded number has reached its bound. */
 const MAX_MIB_PER_1000_CLAIMS = 1;
-const MAX_DESCRIPTORS_PER_1000_CLAIMS = 2;
+/** More at rest after all claims than before them is a leak; while they run, as many are open as VMs and connections need. */
+const MAX_MORE_DESCRIPTORS = 2;
+/** For VMs that were docked to end. */
+const REST_MS = 10_000;
 /** Fewer claims show noise. */
 const MIN_CLAIMS_OF_VERDICT = 1000;
 
@@ -50,15 +54,26 @@ export interface Soak {
     /** Undefined after too few claims. */
     readonly grows: boolean | undefined;
     readonly mibPer1000Claims: number;
-    readonly descriptorsPer1000Claims: number;
+    /** With no VM and no dock, its clients' connections not counted: before the first claim, and after the last. */
+    readonly descriptors: { readonly before: number; readonly after: number };
   };
 }
 
 /** Claims and releases at one pace. One that takes long delays no other: each is begun when its time has come. */
 export async function soak(pool: RemotePool, options: SoakOptions, { signal }: Context): Promise<Soak> {
   const { minutes, claimsPerMinute, depth, pid, socket, heldBytes } = options;
-  await pool.dock(SUBSTRATE, { min: depth, max: 4 * depth, ...TEMPLATE });
-  await pool.docked(SUBSTRATE, { count: depth, timeoutMs: READY_TIMEOUT_MS, signal });
+  const fill = async () => {
+    await pool.dock(SUBSTRATE, { min: depth, max: 4 * depth, ...TEMPLATE });
+    await pool.docked(SUBSTRATE, { count: depth, timeoutMs: READY_TIMEOUT_MS, signal });
+  };
+  const descriptorsAtRest = async () => {
+    await pool.undock(SUBSTRATE);
+    await delay(REST_MS, undefined, { signal });
+    return withoutClients(pid, socket);
+  };
+  await fill(); // once before it is counted: what is opened for the first VM is kept
+  const before = await descriptorsAtRest();
+  await fill();
   const [all, samples, under]: [number[], SoakSample[], Set<Promise<void>>] = [[], [], new Set()];
   let [recent, fromDock, failures]: [number[], number, number] = [[], 0, 0];
   const claim = async () => {
@@ -99,16 +114,14 @@ export async function soak(pool: RemotePool, options: SoakOptions, { signal }: C
     }
   }
   await Promise.all(under);
-  await pool.undock(SUBSTRATE);
+  const after = await descriptorsAtRest();
   const settled = samples.slice(Math.floor(samples.length / 2));
   const mibPer1000Claims =
     1000 * slope(settled.flatMap(({ claims, heldMiB }) => (heldMiB === undefined ? [] : [[claims, heldMiB] as const])));
-  const descriptorsPer1000Claims = 1000 * slope(settled.map(({ claims, descriptors }) => [claims, descriptors]));
-  const seen = (settled.at(-1)?.claims ?? 0) - (settled[0]?.claims ?? 0);
   const grows =
-    seen < MIN_CLAIMS_OF_VERDICT
+    all.length < MIN_CLAIMS_OF_VERDICT
       ? undefined
-      : mibPer1000Claims > MAX_MIB_PER_1000_CLAIMS || descriptorsPer1000Claims > MAX_DESCRIPTORS_PER_1000_CLAIMS;
+      : mibPer1000Claims > MAX_MIB_PER_1000_CLAIMS || after > before + MAX_MORE_DESCRIPTORS;
   return {
     claims: all.length,
     fromDock,
@@ -116,7 +129,7 @@ export async function soak(pool: RemotePool, options: SoakOptions, { signal }: C
     seconds: Math.round((performance.now() - startedAt) / 1000),
     claimMs: summarize(all),
     samples,
-    verdict: { grows, mibPer1000Claims, descriptorsPer1000Claims },
+    verdict: { grows, mibPer1000Claims, descriptors: { before, after } },
   };
 }
 
@@ -128,6 +141,17 @@ async function look(pid: number, socket: string) {
     descriptors: (await readdir(`/proc/${pid}/fd`)).length,
     loopP99Ms: 1000 * Number(/^vm_substrate_nodejs_eventloop_lag_p99_seconds ([\d.e-]+)$/m.exec(metrics)?.[1]),
   };
+}
+
+/** A client keeps as many connections as it once had requests under way. */
+async function withoutClients(pid: number, socket: string): Promise<number> {
+  const dir = `/proc/${pid}/fd`;
+  const targets = await Promise.all(
+    (await readdir(dir)).map((name) => readlink(join(dir, name)).catch(() => undefined)),
+  );
+  const sockets = (await readFile("/proc/net/unix", "utf8")).split("\n").filter((line) => line.endsWith(` ${socket}`));
+  const connections = new Set(sockets.map((line) => `socket:[${line.split(/\s+/)[6]}]`));
+  return targets.filter((target) => target !== undefined && !connections.has(target)).length;
 }
 
 function scrape(socketPath: string): Promise<string> {
@@ -176,8 +200,8 @@ export function soakReport({ claims, fromDock, failures, seconds, claimMs, sampl
 
 ${claims} claims and releases in ${seconds} s by the client, ${fromDock} from the dock, ${failures} failed; p50 ${claimMs.p50.toFixed(1)} ms, p99
 ${claimMs.p99.toFixed(1)} ms ([plot](../../docs/daemon.svg)). \`held\` is what the daemon's objects take after a
-collection. In the second half that changed by ${verdict.mibPer1000Claims.toFixed(2)} MiB and its open
-descriptors by ${verdict.descriptorsPer1000Claims.toFixed(2)} for each 1000 claims: it ${verdict.grows === undefined ? "was not run for long enough to tell" : verdict.grows ? "grows" : "does not grow"}.
+collection. In the second half that changed by ${verdict.mibPer1000Claims.toFixed(2)} MiB for each 1000 claims. With no VM and no dock, and
+without its clients' connections, it had ${verdict.descriptors.before} descriptors open before the first claim, and ${verdict.descriptors.after} after the last: it ${verdict.grows === undefined ? "was not run for long enough to tell" : verdict.grows ? "grows" : "does not grow"}.
 
 ${markdownTable(header, rows)}
 `;
@@ -192,7 +216,16 @@ export function soakChart({ samples }: Soak): string {
     "A daemon under steady claims",
     "seconds",
     [
-      { title: "Daemon's memory, MiB RSS", series: [line("RSS", ({ rssMiB }) => rssMiB)] },
+      {
+        title: "Daemon's memory, MiB",
+        series: [
+          line("RSS", ({ rssMiB }) => rssMiB),
+          {
+            name: "held",
+            points: samples.flatMap((one) => (one.heldMiB === undefined ? [] : [[one.seconds, one.heldMiB] as const])),
+          },
+        ],
+      },
       { title: "Open descriptors", series: [line("descriptors", ({ descriptors }) => descriptors)] },
       { title: "Event loop's delay, ms", series: [line("p99", ({ loopP99Ms }) => loopP99Ms)] },
       {

@@ -84,7 +84,7 @@ export async function buildSubstrate(name: string, recipe: Recipe, deps: BuildDe
     return { substrate: present, reused: true };
   }
 
-  const version = ((await catalog.versions(name))[0] ?? 0) + 1;
+  const version = await catalog.nextVersion(name);
   const staging = paths.substrateStaging(name, newId());
   try {
     await mkdir(staging.dir, { recursive: true, mode: 0o700 });

@@ -1,10 +1,13 @@
-import { mkdir, open, readdir, readFile, rename, rm, rmdir } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { newId, VmSubstrateError } from "../core/index.ts";
 import type { Paths, SubstratePaths } from "../host/index.ts";
 import { type Manifest, parseManifest, serializeManifest } from "./manifest.ts";
 import type { SubstrateReference } from "./reference.ts";
 import { syncDirectory } from "./sync-directory.ts";
+
+/** An empty file beside a name's versions, that the number of the newest removed one follows in its name. */
+const REMOVED = ".removed-";
 
 /** A frozen substrate on disk. */
 export interface Substrate {
@@ -55,6 +58,12 @@ export class Catalog {
       .toSorted((a, b) => b - a);
   }
 
+  /** The number of a name's next version: one that none has had, also none that was removed. */
+  async nextVersion(name: string): Promise<number> {
+    const removed = (await this.#removals(name)).map(({ version }) => version);
+    return Math.max(0, ...(await this.versions(name)), ...removed) + 1;
+  }
+
   async find(name: string): Promise<Substrate | undefined> {
     const [version] = await this.versions(name);
     return version === undefined ? undefined : this.read(name, version);
@@ -95,7 +104,7 @@ export class Catalog {
    * @param files where the catalog does not see them, without a manifest
    */
   async publish(name: string, files: SubstratePaths, content: Manifest): Promise<Substrate> {
-    const version = ((await this.versions(name))[0] ?? 0) + 1;
+    const version = await this.nextVersion(name);
     const manifest = { ...content, name, version };
     {
       await using handle = await open(files.manifest, "wx", 0o400);
@@ -112,15 +121,30 @@ export class Catalog {
 
   /**
    * Takes a version away: out of sight by one rename, then from the disk. A crash in between leaves a hidden folder, which
-   * the next opening removes. Nothing may use it.
+   * the next opening removes. Nothing may use it. Its number is not given again: whoever has written it down means this one.
    */
   async remove(name: string, version: number): Promise<void> {
     const { dir } = this.#paths.substrate(name, version);
+    const before = await this.#removals(name);
+    if (before.every((one) => one.version < version)) {
+      await writeFile(join(dirname(dir), `${REMOVED}${version}`), "", { mode: 0o600 });
+      await syncDirectory(dirname(dir));
+      for (const { file } of before) await rm(file, { force: true });
+    }
     const hidden = this.#paths.substrateRemoval(name, version, newId());
     await rename(dir, hidden);
     await syncDirectory(this.#paths.substrates);
     await rm(hidden, { recursive: true, force: true });
-    await rmdir(dirname(dir)).catch(() => {}); // other versions may be in it
+  }
+
+  /** What is left of removed versions: that they were there. */
+  async #removals(name: string): Promise<{ readonly version: number; readonly file: string }[]> {
+    const dir = join(this.#paths.substrates, name);
+    const entries = await readdir(dir).catch(() => []);
+    return entries
+      .filter((entry) => entry.startsWith(REMOVED))
+      .map((entry) => ({ version: Number(entry.slice(REMOVED.length)), file: join(dir, entry) }))
+      .filter(({ version }) => Number.isInteger(version));
   }
 
   /** Staging folders of builds and imports whose process died, and what was being removed. Only for the directory's owner. */

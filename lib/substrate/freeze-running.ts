@@ -61,7 +61,7 @@ export async function freezeRunning(
     const { residentBytes, ...copied } = await copySparse(ram, staging.ram, signal);
     await rm(ram);
     for (const file of ["helper", ...bootFilesOf(guest)] as const) await copyFile(origin.paths[file], staging[file]);
-    const version = ((await new Catalog(paths).versions(name))[0] ?? 0) + 1;
+    const version = await new Catalog(paths).nextVersion(name);
     const substrate = await sealSubstrate(
       {
         name,

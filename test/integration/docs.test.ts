@@ -1,4 +1,5 @@
 import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -7,6 +8,7 @@ import { text } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { connect, type RemotePool } from "../../client/index.ts";
+import { QmpClient } from "../../lib/qmp/index.ts";
 import { labDirectories } from "../support/lab.ts";
 
 const run = promisify(execFile);
@@ -67,6 +69,24 @@ describe.each(["README.md", "docs/CLI.md"])("the commands of %s", (page) => {
     },
     TIMEOUT_MS,
   );
+});
+
+test("what docs/QMP.md starts does what it shows then", async () => {
+  const line = shellLines("docs/QMP.md").join(" ").replaceAll("/run/user/1000/vm/", `${dir}/`);
+  const qemu = spawn("bash", ["-c", `exec ${line}`], { stdio: "inherit" });
+  const ended = once(qemu, "exit");
+  try {
+    await using qmp = await QmpClient.connect(join(dir, "qmp"), { retryUntilPresent: true });
+    const resumed = qmp.waitForEvent("RESUME");
+    await qmp.execute("cont");
+    await resumed;
+    expect(await qmp.execute("query-status")).toMatchObject({ status: "running" });
+    const ports = await qmp.execute<readonly { readonly label: string }[]>("query-chardev");
+    expect(ports.map(({ label }) => label)).toEqual(expect.arrayContaining(["qmp", "qga"]));
+  } finally {
+    qemu.kill("SIGTERM");
+    await ended;
+  }
 });
 
 describe("the requests of the documents", () => {

@@ -56,6 +56,21 @@ describe("Catalog", () => {
     await expect(catalog.latest("fake")).rejects.toMatchObject({ code: "SUBSTRATE_CORRUPT", message });
   });
 
+  it("gives no number twice, also that of a version that was removed", async () => {
+    expect(await catalog.nextVersion("fake")).toBe(1);
+    for (const version of [1, 2, 3]) await addFakeSubstrate(host.paths, { version });
+    await catalog.remove("fake", 1);
+    expect(await catalog.nextVersion("fake")).toBe(4);
+    await catalog.remove("fake", 3);
+    expect(await catalog.nextVersion("fake")).toBe(4);
+    expect(await catalog.versions("fake")).toEqual([2]);
+    await catalog.remove("fake", 2);
+    expect(await catalog.nextVersion("fake")).toBe(4);
+    expect(await catalog.all()).toEqual([]);
+    await expect(catalog.latest("fake")).rejects.toMatchObject({ details: { known: [] } });
+    expect(await readdir(join(host.paths.substrates, "fake"))).toEqual([".removed-3"]);
+  });
+
   it("overlooks what is no version", async () => {
     await addFakeSubstrate(host.paths);
     await writeFile(join(dirname(host.paths.substrate("fake", 1).dir), "notes.txt"), "");

@@ -106,7 +106,7 @@ async function copyAt(from: string, to: string, offset: number): Promise<void> {
 }
 
 /** What sfdisk(8) reads of a disk's table. */
-export async function sfdiskDump(image: string) {
+async function sfdiskDump(image: string) {
   const { stdout } = await run("sfdisk", ["--json", image], { env: ENVIRONMENT });
   return (JSON.parse(stdout) as { partitiontable: Table }).partitiontable;
 }

@@ -50,6 +50,7 @@ describe("what Prometheus is told", () => {
     expect(before.get('vm_substrate_vms{state="running"}')).toBe(0);
     await pool.dock("fake", { min: 1 });
     await pool.docked("fake", { count: 1 });
+    await pool.dock("fake@1", { min: 0 });
     const [docked] = await pool.activate(1, { substrate: "fake" });
     const [cloned] = await pool.activate(1, { substrate: "fake", channel: "agent" });
     expect([docked?.origin, cloned?.origin]).toEqual(["docked", "cloned"]);
@@ -65,10 +66,12 @@ describe("what Prometheus is told", () => {
     expect(get('vm_substrate_failures_total{what="activate",code="RUN_FAILED"}')).toBe(1);
     expect(get('vm_substrate_vms{state="running"}')).toBe(1);
     expect(get('vm_substrate_vms{state="parked"}')).toBe(1);
-    expect(get('vm_substrate_dock_target{substrate="fake",version="1"}')).toBe(1);
+    expect(get('vm_substrate_dock_target{substrate="fake",version="1",pinned="false"}')).toBe(1);
+    // The same version, docked for itself.
+    expect(get('vm_substrate_dock_target{substrate="fake",version="1",pinned="true"}')).toBe(0);
     expect(get('vm_substrate_http_request_seconds_count{method="POST",route="/v1/vms",status="201"}')).toBe(2);
     await pool.undock("fake");
-    expect((await scrape()).has('vm_substrate_dock_target{substrate="fake",version="1"}')).toBe(false);
+    expect((await scrape()).has('vm_substrate_dock_target{substrate="fake",version="1",pinned="false"}')).toBe(false);
   });
 
   it("has no more series for addresses that are not served", async () => {

@@ -13,8 +13,8 @@ const SAMPLE_MS = 5000;
 const SAMPLES_PER_COLLECTION = 6;
 const READY_TIMEOUT_MS = 600_000;
 /**
- * Beyond that it grows: in the second half, when what is kept in bounded number has reached its bound. What is under way when it is
- * looked at makes some MiB of difference; a claim that left its VM's record behind would be 10 MiB.
+ * Beyond that it grows: in the second half, when what is kept in bounded number has reached its bound. Less is the difference that is
+ * made by what is under way at the moment of a look: single looks of one run have differed by 10 MiB.
  */
 const MAX_MIB_PER_1000_CLAIMS = 3;
 /** More at rest after all claims than before them is a leak; while they run, as many are open as VMs and connections need. */

@@ -85,8 +85,8 @@ function diskQuestion({ diskBytes }: Growth, { growth }: Manifest["guest"]): Que
     operation: growDiskOperation(disk, diskBytes),
     expected: `${disk.device} up to the end of ${diskBytes} bytes, and ${USABLE_PART} of it for files`,
     isRight: (answer) => {
-      const { bytes, usableBytes } = grownDisk(disk, diskBytes, answer) ?? { bytes: 1, usableBytes: 0 };
-      return usableBytes >= USABLE_PART * bytes;
+      const grown = grownDisk(disk, diskBytes, answer);
+      return grown !== undefined && grown.usableBytes >= USABLE_PART * grown.bytes;
     },
   };
 }

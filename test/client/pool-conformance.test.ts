@@ -1,32 +1,21 @@
 import { openFakeDaemon } from "../support/fake-daemon.ts";
-import { openFakePool } from "../support/fake-host.ts";
+import { type FakeHost, openFakePool } from "../support/fake-host.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
-import { itBehavesAsPool } from "../support/pool-conformance.ts";
+import { itBehavesAsPool, type PoolTarget } from "../support/pool-conformance.ts";
 
-const kill = ({ pid }: { readonly pid: number }) => void process.kill(pid, "SIGKILL");
+type Opened = Pick<PoolTarget, "pool"> & { readonly host: FakeHost } & AsyncDisposable;
 
-itBehavesAsPool("a pool of this process", async () => {
-  const { host, pool, [Symbol.asyncDispose]: dispose } = await openFakePool();
-  const nothingLeft = () => expectNothingLeft(host.paths, { open: true });
+async function onFakeHost(opening: Promise<Opened>): Promise<PoolTarget> {
+  const { host, pool, [Symbol.asyncDispose]: dispose } = await opening;
   return {
     pool,
     substrate: "fake",
     showsSize: ["cat"],
-    kill,
-    expectNothingLeft: nothingLeft,
+    kill: ({ pid }) => void process.kill(pid, "SIGKILL"),
+    expectNothingLeft: () => expectNothingLeft(host.paths, { open: true }),
     [Symbol.asyncDispose]: dispose,
   };
-});
+}
 
-itBehavesAsPool("a pool of a daemon", async () => {
-  const { host, pool, [Symbol.asyncDispose]: dispose } = await openFakeDaemon();
-  const nothingLeft = () => expectNothingLeft(host.paths, { open: true });
-  return {
-    pool,
-    substrate: "fake",
-    showsSize: ["cat"],
-    kill,
-    expectNothingLeft: nothingLeft,
-    [Symbol.asyncDispose]: dispose,
-  };
-});
+itBehavesAsPool("a pool of this process", () => onFakeHost(openFakePool()));
+itBehavesAsPool("a pool of a daemon", () => onFakeHost(openFakeDaemon()));

@@ -17,8 +17,6 @@ const MAX_BOOT_TIMEOUT_MS = 3_600_000;
 const MAX_PATH_CHARS = 4096;
 /** OVMF ends with less before it has started anything. */
 const MIN_UEFI_MEMORY_MIB = 256;
-/** Of what was plugged in and what was frozen. */
-const MAX_GROWN_MEMORY_MIB = 2 * MAX_MEMORY_MIB;
 /** Of a GPT as it is made everywhere. */
 const MAX_PARTITIONS = 128;
 
@@ -42,7 +40,7 @@ const identitySchema = z.strictObject({
 /** How far clones can grow when they are claimed; what is left out stays as it was frozen. */
 const growthSchema = z.strictObject({
   maxCpus: z.int().min(1).max(MAX_CPUS).optional(),
-  maxMemoryMiB: z.int().min(MIN_MEMORY_MIB).max(MAX_GROWN_MEMORY_MIB).optional(),
+  maxMemoryMiB: z.int().min(MIN_MEMORY_MIB).max(MAX_MEMORY_MIB).optional(),
   disk: z
     .strictObject({
       maxDiskMiB: z.int().min(1).max(MAX_DISK_MIB),

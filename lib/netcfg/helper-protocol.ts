@@ -19,7 +19,8 @@ export interface HelperOperation {
     | "cpus"
     | "memory"
     | "disk"
-    | "partition";
+    | "partition"
+    | "poll";
   readonly value: string;
 }
 

@@ -26,10 +26,11 @@ import { awaitReady, probeName } from "./ready/index.ts";
 import type { GuestProfile, Recipe } from "./recipe.ts";
 import { miniRecipe } from "./recipes/mini.ts";
 import { type Sealed, sealSubstrate } from "./seal.ts";
+import { settle } from "./settle.ts";
 import { copySparse } from "./sparse-file.ts";
 
 /** Counts up when what a build does to a guest changes: substrates of before are then made anew. */
-const BUILD_REVISION = 7;
+const BUILD_REVISION = 8;
 /** A cold boot takes 3 to 4 s under TCG when idle. */
 const READY_TIMEOUT_MS = 90_000;
 const STEP_TIMEOUT_MS = 30_000;
@@ -125,6 +126,7 @@ async function bootAndFreeze(
     await requireGrowingDisk(channels, guest, await qcow2VirtualSize(staging.disk), step);
     const prepared = await prepareToFreeze(channels, guest, progress, step);
     progress("freeze", "RAM, device state and disk in one pause");
+    await settle(channels, guest, signal);
     const state = await freeze(instance, staging.state, signal);
     return { state, prepared };
   };

@@ -9,6 +9,7 @@ import { prepareToFreeze } from "./generalize/index.ts";
 import type { Progress } from "./progress.ts";
 import type { GuestChannels } from "./ready/index.ts";
 import { sealSubstrate } from "./seal.ts";
+import { settle } from "./settle.ts";
 import { copySparse, digestFile } from "./sparse-file.ts";
 
 const STEP_TIMEOUT_MS = 60_000;
@@ -54,6 +55,7 @@ export async function freezeRunning(
     await mkdir(staging.dir, { recursive: true, mode: 0o700 });
     const prepared = await prepareToFreeze(channels, guest, progress, { timeoutMs: STEP_TIMEOUT_MS, signal });
     progress("freeze", "RAM, device state and disk in one pause");
+    await settle(channels, guest, signal);
     const flatten = () => flat(overlay, staging.disk, signal);
     const files = { ram, state: staging.state };
     await captureRunning(instance, files, { isLive: false, atInstant: flatten, signal });

@@ -10,12 +10,6 @@ import type { FileDigest } from "./manifest.ts";
 const FREEZE_TIMEOUT_MS = 30_000;
 const POLL_MS = 5;
 /**
- * What the guest has yet to do of its own at the freeze, every clone would do first thing: RCU's grace periods, ended
- * programs. A quarter of what a clone runs until it is personal was that.
- */
-const SETTLE_MS = 600;
-
-/**
  * Stops the guest and saves its device state, with its RAM left in the shared RAM file and its disk flushed: all three
  * belong to one instant. QEMU stays paused; its disk is closed for writing.
  *
@@ -31,7 +25,6 @@ export async function freeze(
 ): Promise<FileDigest> {
   const { qmp, paths } = instance;
   return withDeadline({ what: "freeze", timeoutMs: FREEZE_TIMEOUT_MS, signal }, async (inner) => {
-    await delay(SETTLE_MS, undefined, { signal: inner });
     await qmp.execute("stop", {}, { signal: inner });
     await using receiver = await StateReceiver.listen(paths.migration);
     const receiving = receiver.receive(stateFile, inner);

@@ -146,6 +146,8 @@ export class FakeHelper {
         throw new Refusal(ECONNREFUSED);
       case "scrub":
         return "1024";
+      case "poll":
+        return value;
       default:
         throw new Refusal(ENOSYS);
     }

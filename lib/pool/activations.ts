@@ -132,8 +132,11 @@ export class Activations {
     try {
       const plannedAt = performance.now();
       const records = claimingRecords(sized, claim, substrate, this.#deps);
-      await this.#intend(call, claim, records);
-      return await this.#work(sized, claim, substrate, { plannedAt, records });
+      const intent = this.#intend(call, claim, records);
+      intent.catch(() => {}); // waited for by each VM, before anybody can see anything of it
+      // Of docked clones a later owner knows, and ends them; of a new one it has to hear before there is a process.
+      if (claim.docked.size < claim.plans.length) await intent;
+      return await this.#work(sized, claim, substrate, { plannedAt, records, intent });
     } finally {
       for (const id of ids) working.delete(id);
     }
@@ -185,7 +188,7 @@ export class Activations {
     return count - Math.min(count, ready);
   }
 
-  /** From here on a later owner knows of every clone of the call. */
+  /** When it is done, a later owner knows of every clone of the call. When it fails, docked ones are ended. */
   async #intend(call: ActivationCall, claim: Claim, put: readonly VmRecord[]): Promise<void> {
     const { ledger, requests, failpoint } = this.#deps;
     const ids = claim.plans.map(({ id }) => id);
@@ -207,7 +210,7 @@ export class Activations {
     call: SizedCall,
     claim: Claim,
     substrate: LoadedSubstrate,
-    { plannedAt, records }: { readonly plannedAt: number; readonly records: readonly VmRecord[] },
+    { plannedAt, records, intent }: { plannedAt: number; records: readonly VmRecord[]; intent: Promise<void> },
   ): Promise<Outcome[]> {
     using probes = new AddressProbes(claim, this.#deps);
     const evicting = Promise.allSettled(claim.evicted.map((docked) => docked[Symbol.asyncDispose]()));
@@ -215,11 +218,12 @@ export class Activations {
       claim.plans,
       { limit: this.#deps.parallelStarts, signal: call.signal, failFast: call.mode === "atomic" },
       (plan, signal) =>
-        this.#startOne(call, plan, claim, substrate, { plannedAt, signal, probes }).catch((error: unknown) => {
+        this.#startOne(call, plan, claim, substrate, { plannedAt, signal, probes, intent }).catch((error: unknown) => {
           throw hostFailure(error) ?? error;
         }),
     );
     await evicting;
+    await intent; // without it there is nothing to undo
     // What is not ours to name is a mistake in this library, or a signal's reason: no outcome of one VM.
     const isFatal = ({ reason }: PromiseRejectedResult) => call.mode === "atomic" || !isVmSubstrateError(reason);
     const failure = results.filter((result) => result.status === "rejected").find(isFatal);
@@ -239,15 +243,19 @@ export class Activations {
     plan: ClonePlan,
     claim: Claim,
     substrate: LoadedSubstrate,
-    { plannedAt, signal, probes }: { plannedAt: number; signal: AbortSignal; probes: AddressProbes },
+    started: { plannedAt: number; signal: AbortSignal; probes: AddressProbes; intent: Promise<void> },
   ): Promise<Vm> {
     const { owners, memory, failpoint } = this.#deps;
+    const { plannedAt, signal, probes, intent } = started;
     failpoint("claim.intended");
     const { channel, provision, labels, startedAt, growth } = call;
     const docked = claim.docked.get(plan.id)?.clone;
     const given = { channel, provision, labels, growth, startedAt };
     const options = { ...given, plannedAt, signal, docked, owner: owners.of(plan.id) };
-    const beforePlugIn = () => probes.requireUnused(plan);
+    const beforePlugIn = async () => {
+      await intent;
+      await probes.requireUnused(plan);
+    };
     const vm = await call.start(plan, substrate, { ...options, beforePlugIn });
     await probes.announce(plan);
     memory.track(vm.id, vm.pid, addedBytes(growth));

@@ -117,7 +117,7 @@ describe("QEMU from a fork server", () => {
     for (const kind of ["forked", "alone"] as const) {
       const spawned = { binary: QEMU, argv: [...argv, ...qmpOption], logFile, forkServer: forkServers[kind] };
       const process = servers.use(await QemuProcess.spawn(spawned));
-      await using _qmp = await QmpClient.connect(path, { timeoutMs: 20_000, retryUntilPresent: true });
+      servers.use(await QmpClient.connect(path, { timeoutMs: 20_000, retryUntilPresent: true }));
       resident[kind] = await residentCodeKiB(process.pid);
       await process.terminate();
     }

@@ -1,7 +1,19 @@
 import { defineConfig } from "vitest/config";
 
-// Unit tests never boot a VM; test/integration boots real QEMU, or a browser, one file at a time, because two cores under TCG
-// emulation cannot give several guests their deadlines at once.
+/** Minutes of one processor each: guests of distributions, made and booted. They share nothing with the other integration tests. */
+const DISTRIBUTIONS = ["debian", "cloud-image", "disk-recipe", "build-killed"].map(
+  (name) => `test/integration/${name}.test.ts`,
+);
+/** Of real guests: one file at a time, because two cores under TCG cannot give many guests their deadlines at once. */
+const REAL = {
+  globalSetup: ["test/support/integration-setup.ts"],
+  fileParallelism: false,
+  testTimeout: 120_000,
+  hookTimeout: 300_000,
+  sequence: { groupOrder: 2 },
+};
+
+// Unit tests never boot a VM; test/integration boots real QEMU, or a browser.
 export default defineConfig({
   test: {
     projects: [
@@ -10,19 +22,20 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: ["test/integration/**"],
-          testTimeout: 10_000,
+          testTimeout: 30_000,
+          maxWorkers: 2, // they wait more than they work
+          sequence: { groupOrder: 1 },
         },
       },
       {
         test: {
           name: "integration",
           include: ["test/integration/**/*.test.ts"],
-          globalSetup: ["test/support/integration-setup.ts"],
-          fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 300_000,
+          exclude: DISTRIBUTIONS,
+          ...REAL,
         },
       },
+      { test: { name: "distributions", include: DISTRIBUTIONS, ...REAL } },
     ],
   },
 });

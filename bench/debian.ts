@@ -13,6 +13,9 @@ const IDLE_VMS = 8;
 /** A GET without a program for it in the guest. */
 const GET = 'exec 3<>/dev/tcp/127.0.0.1/80; printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3; cat <&3';
 const ASK_TIMEOUT_MS = 10_000;
+/** In use by the guest's kernel before the VM is handed out. */
+const GROWN_RESOURCES = { cpus: 4, memoryMiB: 2048 } as const;
+const GROWN = "dock, primed, 4 processors, 2 GiB";
 const MEMORY_OF_16_GIB = 16 * 1024;
 
 /** What a VM has for its own library: the helper, which no user of the package talks to. */
@@ -52,6 +55,7 @@ export async function benchDebian(
       pool.activate(1, { ...spec, channel: "agent" }, { signal }),
     ),
     "dock, primed": await docked("debian", claims, pool, context),
+    [GROWN]: await docked("debian", claims, pool, context, GROWN_RESOURCES),
     "dock, primed, nginx": await docked("web", claims, pool, context),
   };
   const asked = await askWeb(claims, pool, context);
@@ -140,13 +144,21 @@ async function several(
   return samples;
 }
 
-async function docked(substrate: string, count: number, pool: Pool, { signal }: Context): Promise<Sample[]> {
+async function docked(
+  substrate: string,
+  count: number,
+  pool: Pool,
+  { signal }: Context,
+  resources: NonNullable<ActivateSpec["resources"]> = {},
+): Promise<Sample[]> {
   await pool.dock(substrate, { min: DOCK_DEPTH, max: DOCK_DEPTH, primed: true });
-  const samples = await several(
-    `dock of ${substrate}`,
-    count,
-    () => pool.activate(1, specOf(substrate), { signal }),
-    () => full(substrate, pool, signal),
+  const claim = async () => {
+    const vms = await pool.activate(1, { ...specOf(substrate), resources }, { signal });
+    check(vms[0]?.resources.cpus === (resources.cpus ?? 1), `${substrate}: not the processors that were asked for`);
+    return vms;
+  };
+  const samples = await several(`dock of ${substrate} ${JSON.stringify(resources)}`, count, claim, () =>
+    full(substrate, pool, signal),
   );
   await pool.dock(substrate, { min: 0, max: 0 });
   return samples;

@@ -27,9 +27,9 @@ int op_http(char *value);
 
 void open_network(void);
 
-/* Of disks and partitions, which are named as in /sys/class/block: see resources.c. */
+/* Of disks and partitions, which are named as in /sys/class/block: see resources.c and filesystems.c. */
 long long device_fact(const char *device, const char *file);
 long long await_device(const char *device, long long wanted);
-int grow_ext4(const char *mount_point, long long bytes);
+long long grow_file_system(const char *mount_point, long long bytes);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * A root file system in a partition of a disk that was enlarged while the guest was paused: the partition is grown to the
- * disk's end, in its table and in the kernel, and the ext4 on it with it.
+ * disk's end, in its table and in the kernel, and the file system on it with it.
  *
  * Sources: UEFI specification 2.10, chapter 5 (GPT, and the MBR that protects it); include/uapi/linux/blkpg.h.
  */
@@ -187,13 +187,13 @@ static int disk_of(const char *device, char *disk, size_t room) {
 
 /*
  * partition=DEVICE,MOUNTPOINT,BYTES: waits until the disk that the partition is the last of has as many bytes, and lets the
- * partition and the ext4 on it have all to its end. The answer has where the partition starts, its bytes, and those of the
+ * partition and the file system on it have all to its end. The answer has where the partition starts, its bytes, and those of the
  * file system that are not its own tables.
  */
 int op_partition(char *value) {
     struct statfs now;
     char *device = field(&value), *mount_point = field(&value), disk[32], path[40] = "/dev/";
-    long long wanted = value ? number(&value, 10) : -1;
+    long long wanted = value ? number(&value, 10) : -1, uncounted = 0;
     int is_name = *device && strlen(device) < 32 && !strchr(device, '/');
     if (!is_name || *mount_point != '/' || wanted < 0 || *value) return refuse(EINVAL);
     struct place place = {.number = (int)device_fact(device, "/partition")};
@@ -209,7 +209,8 @@ int op_partition(char *value) {
         int failed = grow(&place), failure = errno;
         close(place.disk);
         if (failed) return refuse(failure);
-        if (grow_ext4(mount_point, device_fact(device, "/size") * SECTOR)) return -1;
+        uncounted = grow_file_system(mount_point, device_fact(device, "/size") * SECTOR);
+        if (uncounted < 0) return -1;
     }
     if (statfs(mount_point, &now)) return -1;
     say_result("partition", device);
@@ -217,6 +218,6 @@ int op_partition(char *value) {
     say_char(',');
     say_number((unsigned long long)device_fact(device, "/size") * SECTOR);
     say_char(',');
-    say_number((unsigned long long)now.f_blocks * (unsigned long long)now.f_bsize);
+    say_number((unsigned long long)now.f_blocks * (unsigned long long)now.f_bsize + (unsigned long long)uncounted);
     return 0;
 }

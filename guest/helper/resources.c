@@ -10,7 +10,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/statfs.h>
 #include <sys/sysinfo.h>
 #include <time.h>
@@ -21,8 +20,6 @@
 #define LOOK_MS 4
 /* Looking through all memory blocks takes as long as some of the kernel's own work that is waited for. */
 #define BLOCKS_LOOK_MS 50
-/* include/uapi/linux/ext4.h, which distributions do not install */
-#define EXT4_IOC_RESIZE_FS _IOW('f', 16, unsigned long long)
 
 #define CPUS "/sys/devices/system/cpu/"
 #define EXPEDITED "/sys/kernel/rcu_expedited"
@@ -162,38 +159,23 @@ long long await_device(const char *device, long long wanted) {
     }
 }
 
-/* Lets the ext4 that is mounted at a path have all of a device of `bytes`. */
-int grow_ext4(const char *mount_point, long long bytes) {
-    struct statfs now;
-    int fd = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return -1;
-    int failed = fstatfs(fd, &now);
-    if (!failed) {
-        unsigned long long blocks = (unsigned long long)bytes / (unsigned long long)now.f_bsize;
-        failed = ioctl(fd, EXT4_IOC_RESIZE_FS, &blocks);
-    }
-    int failure = errno;
-    close(fd);
-    return failed ? (errno = failure, -1) : 0;
-}
-
 /*
- * disk=DEVICE,MOUNTPOINT,BYTES: waits until the device has as many bytes, and lets the ext4 on it have them all. Without
- * BYTES it only reads. The answer has the device's bytes, and those of the file system that are not its own tables.
+ * disk=DEVICE,MOUNTPOINT,BYTES: waits until the device has as many bytes, and lets the file system on it have them all.
+ * Without BYTES it only reads. The answer has the device's bytes, and those of the file system that are not its own tables.
  */
 int op_disk(char *value) {
     struct statfs now;
     char *device = field(&value), *mount_point = field(&value);
-    long long wanted = value ? number(&value, 10) : 0, bytes;
+    long long wanted = value ? number(&value, 10) : 0, bytes, uncounted = 0;
     int is_name = *device && strlen(device) < 32 && !strchr(device, '/');
     if (!is_name || *mount_point != '/' || wanted < 0 || (value && *value)) return errno = EINVAL, -1;
     bytes = await_device(device, wanted);
     if (bytes < 0) return errno = ENODEV, -1;
-    if (wanted && bytes >= wanted && grow_ext4(mount_point, bytes)) return -1;
+    if (wanted && bytes >= wanted && (uncounted = grow_file_system(mount_point, bytes)) < 0) return -1;
     if (statfs(mount_point, &now)) return -1;
     say_result("disk", device);
     say_number((unsigned long long)bytes);
     say_char(',');
-    say_number((unsigned long long)now.f_blocks * (unsigned long long)now.f_bsize);
+    say_number((unsigned long long)now.f_blocks * (unsigned long long)now.f_bsize + (unsigned long long)uncounted);
     return 0;
 }

@@ -98,13 +98,22 @@ const WITH_SUBJECT: ReadonlySet<HelperOperation["name"]> = new Set([
   "disk",
   "partition",
 ]);
+const NO_GROWTH = "the root is no file system that grows: ext4, xfs and btrfs do";
+const NOT_WRITABLE = "the root file system is mounted read-only";
+const NOT_NOW = "the file system is being changed by something else, as by a balance of btrfs";
 /** Mistakes of recipes, by operation and reason. */
 const HINTS: Readonly<Record<string, string>> = {
   "file ELOOP": "a symbolic link is not followed; name the file that it leads to, or none",
   "file ENOENT": "its folder is not there",
   "mac ENODEV": "the guest has no NIC of that name; the recipe's interface says which",
   "ipv4 ENODEV": "the guest has no NIC of that name; the recipe's interface says which",
+  "disk ENOTTY": NO_GROWTH,
+  "disk EROFS": NOT_WRITABLE,
+  "disk EBUSY": NOT_NOW,
   "partition ENOSPC": "it is not the last partition of its disk",
+  "partition ENOTTY": NO_GROWTH,
+  "partition EROFS": NOT_WRITABLE,
+  "partition EBUSY": NOT_NOW,
 };
 
 /** The helper does not say which of several it was. */

@@ -16,7 +16,7 @@ export interface GrownDisk {
 
 /** Has a guest's helper let the root file system have a disk of `diskBytes`; once it has, again changes nothing. */
 export function growDiskOperation({ kind, device, mountPoint }: DiskGrowth, diskBytes: number): HelperOperation {
-  return { name: kind === "ext4-partition" ? "partition" : "disk", value: `${device},${mountPoint},${diskBytes}` };
+  return { name: kind, value: `${device},${mountPoint},${diskBytes}` };
 }
 
 /** Pure. @returns undefined unless the answer is of this device, and it goes to the end of a disk of `diskBytes` */
@@ -24,7 +24,7 @@ export function grownDisk({ kind, device }: DiskGrowth, diskBytes: number, answe
   const prefix = `${device},`;
   const numbers = answer.startsWith(prefix) ? answer.slice(prefix.length).split(",") : [];
   if (!numbers.every((one) => /^\d{1,15}$/.test(one))) return undefined;
-  const isPartition = kind === "ext4-partition";
+  const isPartition = kind === "partition";
   const [start, bytes, usableBytes, ...more] = (isPartition ? numbers : ["0", ...numbers]).map(Number);
   if (start === undefined || bytes === undefined || usableBytes === undefined || more.length > 0) return undefined;
   const left = diskBytes - (start + bytes);

@@ -13,13 +13,19 @@ export const FORMAT_VERSION = 3;
 
 const fileSchema = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/), sizeBytes: z.int().nonnegative() });
 
+/** From when there was one file system that grew. */
+const FORMER_DISK_KINDS: ReadonlyMap<unknown, string> = new Map([
+  ["ext4", "disk"],
+  ["ext4-partition", "partition"],
+]);
+
 const growthSchema = z.strictObject({
   maxCpus: z.int().positive(),
   maxMemoryMiB: z.int().positive(),
   timerHz: z.int().positive().optional(),
   disk: z
     .strictObject({
-      kind: z.enum(["ext4", "ext4-partition"]),
+      kind: z.preprocess((kind) => FORMER_DISK_KINDS.get(kind) ?? kind, z.enum(["disk", "partition"])),
       mountPoint: z.string().regex(/^\/[\w./-]*$/),
       device: z.string().regex(/^[a-z][a-z0-9]{0,14}$/),
       maxDiskMiB: z.int().positive(),

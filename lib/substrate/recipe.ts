@@ -17,10 +17,10 @@ export interface GuestGrowth {
   readonly disk?: DiskGrowth | undefined;
 }
 
-/** How a guest's root file system takes up a larger disk. Further kinds, as other file systems, are further members. */
+/** How a guest's root file system takes up a larger disk. Which one it is (ext4, xfs, btrfs) its helper finds out itself. */
 export interface DiskGrowth {
-  /** ext4 on the whole disk, or on its last partition. */
-  readonly kind: "ext4" | "ext4-partition";
+  /** What the file system is on: the disk itself, or its last partition. */
+  readonly kind: "disk" | "partition";
   readonly mountPoint: string;
   /** The name in /sys/class/block of what the file system is on. */
   readonly device: string;

@@ -6,7 +6,7 @@ import type { Manifest } from "../../lib/substrate/index.ts";
 const GROWTH: NonNullable<Manifest["guest"]["growth"]> = {
   maxCpus: 8,
   maxMemoryMiB: 96 + 48 * 128,
-  disk: { kind: "ext4", mountPoint: "/", device: "vda", maxDiskMiB: 4096 },
+  disk: { kind: "disk", mountPoint: "/", device: "vda", maxDiskMiB: 4096 },
 };
 
 /** As much of a manifest as is looked at. */

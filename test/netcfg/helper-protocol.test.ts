@@ -107,6 +107,18 @@ describe("decodeAnswer", () => {
     expect(fails([hosts], "id1 error file 40")).toMatch(/"file" of \/etc\/hosts \(ELOOP\): a symbolic link/);
     expect(fails([hosts, id], "id1 error file 2")).toMatch(/of one of \/etc\/hosts, \/etc\/machine-id \(ENOENT\)/);
     expect(fails([{ name: "ipv4", value: "eth0,10.0.0.1,24" }], "id1 error ipv4 19")).toMatch(/of eth0 .*interface/);
+    for (const [name, device] of [
+      ["disk", "vda"],
+      ["partition", "vda2"],
+    ] as const) {
+      const grow = { name, value: `${device},/,1` };
+      const of = `"${name}" of ${device}`;
+      expect(fails([grow], `id1 error ${name} 25`)).toContain(`${of} (ENOTTY): the root is no file system that grows`);
+      expect(fails([grow], `id1 error ${name} 30`)).toContain(
+        `${of} (EROFS): the root file system is mounted read-only`,
+      );
+      expect(fails([grow], `id1 error ${name} 16`)).toContain(`${of} (EBUSY): the file system is being changed`);
+    }
     expect(fails([{ name: "entropy", value: "c2VjcmV0" }], "id1 error entropy 22")).toMatch(/"entropy" \(EINVAL\)$/);
   });
 

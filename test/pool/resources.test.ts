@@ -92,7 +92,7 @@ describe.each(ORIGINS)("a %s VM", (_, docked, spec) => {
 
 describe("a VM whose root is a partition", () => {
   const growth = FAKE_GUEST.growth;
-  const disk = { kind: "ext4-partition", device: "vda1", mountPoint: "/", maxDiskMiB: 4096 } as const;
+  const disk = { kind: "partition", device: "vda1", mountPoint: "/", maxDiskMiB: 4096 } as const;
 
   it("has that grown with its disk, or is none", async () => {
     const cases: readonly (readonly [FakeScript, string | undefined])[] = [

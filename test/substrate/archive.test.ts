@@ -260,15 +260,28 @@ describe("an archive of unknown origin", () => {
 
   it("with a flipped bit anywhere in the file is refused", async () => {
     const whole = await readFile(archive);
+    const content = zstdDecompressSync(whole);
+    // A bit in which two ways to write the same meet, such as from which of several zeros a run of them is copied.
+    const saysTheSame = (copy: Buffer) => {
+      try {
+        return zstdDecompressSync(copy).equals(content);
+      } catch {
+        return false;
+      }
+    };
+    let refused = 0;
     const step = Math.ceil(whole.length / 60);
     for (let at = 0; at < whole.length; at += step) {
       const copy = Buffer.from(whole);
       copy[at] = (copy[at] ?? 0) ^ 0x10;
+      if (saysTheSame(copy)) continue;
+      refused++;
       await writeFile(archive, copy);
       // The checksum of the whole comes last: a bit of the manifest may be found to be wrong before.
       const code = expect.stringMatching(/^(SUBSTRATE_ARCHIVE_INVALID|SUBSTRATE_INCOMPATIBLE)$/);
       await expect(unpack(), `byte ${at}`).rejects.toMatchObject({ code });
     }
+    expect(refused).toBeGreaterThan(50);
     await expectNothingLeft(host.paths);
   });
 

@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import { MIB } from "../../lib/core/index.ts";
 import { growDiskOperation, grownDisk } from "../../lib/substrate/index.ts";
 
-const WHOLE = { kind: "ext4", device: "vda", mountPoint: "/", maxDiskMiB: 4096 } as const;
-const PARTITION = { ...WHOLE, kind: "ext4-partition", device: "vda2" } as const;
+const WHOLE = { kind: "disk", device: "vda", mountPoint: "/", maxDiskMiB: 4096 } as const;
+const PARTITION = { ...WHOLE, kind: "partition", device: "vda2" } as const;
 const DISK = 1024 * MIB;
 const END = DISK - 33 * 512;
 

@@ -94,6 +94,7 @@ describe("parseManifest", () => {
     ["a negative size", ["files", "ram"], "sizeBytes", -1],
     ["no memory", ["guest"], "memoryMiB", 0],
     ["a disk that would break the helper's line", ["guest", "growth", "disk"], "device", "vda,/"],
+    ["a disk that grows in another way", ["guest", "growth", "disk"], "kind", "lvm"],
     ["a mount point that would break the helper's line", ["guest", "growth", "disk"], "mountPoint", "/a,b"],
     ["an interface that would break the helper's line", ["guest"], "interface", "eth0,x y"],
     ["a relative key file", ["guest", "identity", "sshHostKey"], "path", "etc/key"],
@@ -105,6 +106,17 @@ describe("parseManifest", () => {
       tree[key] = value;
     });
     expect(() => parseManifest(text, "the file")).toThrow(corrupt);
+  });
+
+  it.each([
+    ["ext4", "disk"],
+    ["ext4-partition", "partition"],
+  ])("takes a disk that grows from when it said its file system: %s", (before, kind) => {
+    const text = changed(["guest", "growth", "disk"], (disk) => {
+      disk.kind = before;
+    });
+    const { growth } = manifest.guest;
+    expect(parseManifest(text, "the file").guest.growth).toEqual({ ...growth, disk: { ...growth?.disk, kind } });
   });
 
   it("takes a guest without any of the parts of an identity that can be missing", () => {

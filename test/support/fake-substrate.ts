@@ -18,7 +18,7 @@ export const FAKE_GUEST: GuestProfile = {
   growth: {
     maxCpus: 4,
     maxMemoryMiB: 1025,
-    disk: { kind: "ext4", mountPoint: "/", device: "vda", maxDiskMiB: 4096 },
+    disk: { kind: "disk", mountPoint: "/", device: "vda", maxDiskMiB: 4096 },
   },
   kernelCommandLine: "console=ttyS0",
   interface: "eth0",

@@ -2,7 +2,9 @@ import { createRequire } from "node:module";
 import { compiledOnce, runTool } from "../../host/index.ts";
 
 const COMPILE_TIMEOUT_MS = 60_000;
-const SOURCES = ["helper", "interfaces", "resources", "partition", "http"].map((name) => `helper/${name}.c`);
+const SOURCES = ["helper", "interfaces", "resources", "partition", "filesystems", "http"].map(
+  (name) => `helper/${name}.c`,
+);
 /** All that the helper is made of, as names of `guestFile`. */
 export const HELPER_FILES: readonly string[] = [...SOURCES, "helper/helper.h"];
 

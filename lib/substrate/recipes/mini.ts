@@ -42,7 +42,7 @@ const GUEST: GuestProfile = {
     // 32 blocks of 128 MiB more than it is frozen with.
     maxMemoryMiB: 4192,
     timerHz: 250,
-    disk: { kind: "ext4", mountPoint: "/", device: "vda", maxDiskMiB: 65_536 },
+    disk: { kind: "disk", mountPoint: "/", device: "vda", maxDiskMiB: 65_536 },
   },
   kernelCommandLine: KERNEL_COMMAND_LINE,
   interface: "eth0",

@@ -46,7 +46,7 @@ export function debianGuest(document: DebianDocument): GuestProfile {
       maxCpus: Math.max(cpus, GROWTH_CPUS),
       maxMemoryMiB: memoryMiB + GROWTH_MEMORY_MIB,
       timerHz: KERNEL_TIMER_HZ,
-      disk: { kind: "ext4", mountPoint: "/", device: "vda", maxDiskMiB: Math.max(document.diskMiB, GROWTH_DISK_MIB) },
+      disk: { kind: "disk", mountPoint: "/", device: "vda", maxDiskMiB: Math.max(document.diskMiB, GROWTH_DISK_MIB) },
     },
     kernelCommandLine: [...KERNEL_ARGUMENTS, ...tracing, ...document.kernelArguments].join(" "),
     interface: "eth0",

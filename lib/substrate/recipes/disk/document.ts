@@ -44,7 +44,7 @@ const growthSchema = z.strictObject({
   disk: z
     .strictObject({
       maxDiskMiB: z.int().min(1).max(MAX_DISK_MIB),
-      /** The number of the partition that the root's ext4 is on, the last of the disk. Without it that is on the disk itself. */
+      /** The number of the partition that the root file system is on, the last of the disk. Without it that is on the disk itself. */
       partition: z.int().min(1).max(MAX_PARTITIONS).optional(),
     })
     .optional(),

@@ -32,8 +32,8 @@ function growthOf({ growth, cpus, memoryMiB }: DiskDocument): { readonly growth?
   const { partition, maxDiskMiB } = disk;
   const where =
     partition === undefined
-      ? ({ kind: "ext4", device: DISK } as const)
-      : ({ kind: "ext4-partition", device: `${DISK}${partition}` } as const);
+      ? ({ kind: "disk", device: DISK } as const)
+      : ({ kind: "partition", device: `${DISK}${partition}` } as const);
   return { growth: { maxCpus, maxMemoryMiB, disk: { ...where, mountPoint: "/", maxDiskMiB } } };
 }
 

@@ -89,9 +89,9 @@ identity: { sshHostKey: null, authorizedKeys: null, hostname: /etc/HOSTNAME, ipv
     expect(await growthOf("{ disk: { maxDiskMiB: 4096, partition: 3 } }")).toEqual({
       maxCpus: 1,
       maxMemoryMiB: 512,
-      disk: { kind: "ext4-partition", device: "vda3", mountPoint: "/", maxDiskMiB: 4096 },
+      disk: { kind: "partition", device: "vda3", mountPoint: "/", maxDiskMiB: 4096 },
     });
-    expect(await growthOf("{ disk: { maxDiskMiB: 4096 } }")).toMatchObject({ disk: { kind: "ext4", device: "vda" } });
+    expect(await growthOf("{ disk: { maxDiskMiB: 4096 } }")).toMatchObject({ disk: { kind: "disk", device: "vda" } });
   });
 
   it("is refused when its image has more than it may grow to, before that is copied", async () => {

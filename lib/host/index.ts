@@ -30,7 +30,7 @@ export {
   processStartTime,
 } from "./proc.ts";
 export type { ExitCause, ProcessName } from "./process-handle.ts";
-export { createOverlay, qcow2Objection, qcow2VirtualSize } from "./qcow2.ts";
+export { createOverlay, qcow2BackingFile, qcow2Objection, qcow2VirtualSize } from "./qcow2.ts";
 export {
   DISK_DEVICE_ID,
   DISK_NODE,

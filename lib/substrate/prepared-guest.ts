@@ -2,17 +2,20 @@ import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { newId } from "../core/index.ts";
 import { ensurePrivateDir, processStartTime, type RecipePaths } from "../host/index.ts";
+import { markUsed } from "./build-cache.ts";
 import type { Recipe, RecipeContext } from "./recipe.ts";
 
 /** What preparing needs, beside what a booted guest does. */
 export type PrepareDependencies = Omit<RecipeContext, "downloadsDir" | "workDir">;
 
-/** A recipe's disk, kernel and initrd, made once for each set of inputs. */
+/** A recipe's disk, kernel and initrd, made once for each set of inputs. The caller has the cache in use (`useBuildCache`). */
 export async function prepareGuest(recipe: Recipe, deps: PrepareDependencies): Promise<RecipePaths> {
   await ensurePrivateDir(deps.paths.cacheDir);
-  return prepareOnce(recipe.guest.recipe, await recipe.inputsKey(), deps, (made, context) =>
-    recipe.make(made, context),
+  const made = await prepareOnce(recipe.guest.recipe, await recipe.inputsKey(), deps, (output, context) =>
+    recipe.make(output, context),
   );
+  await markUsed([made.dir, ...((await recipe.ingredients?.(deps.paths)) ?? [])]);
+  return made;
 }
 
 /**

@@ -212,7 +212,8 @@ export class Pool implements AsyncDisposable {
   /**
    * Writes a substrate into one file, a tar compressed with zstd, which takes the place of one that is there.
    *
-   * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_NOT_FOUND, SUBSTRATE_CORRUPT, HOST_IO_FAILED, ABORTED, POOL_CLOSED
+   * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_NOT_FOUND, SUBSTRATE_CORRUPT, INSUFFICIENT_DISK, HOST_IO_FAILED,
+   *   ABORTED, POOL_CLOSED
    */
   async exportSubstrate(substrate: string, file: string, options: ExportOptions = {}): Promise<ExportedSubstrate> {
     const call = exportCall(substrate, file, options);

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rename, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createOverlay, ensurePrivateDir } from "../../lib/host/index.ts";
@@ -143,7 +144,7 @@ describe("writeArchive", () => {
     const file = join(folder, "fake.tar.zst");
     await mkdir(folder);
     await writeFile(file, "before");
-    const program = join(import.meta.dirname, "../support/export-child.ts");
+    const program = fileURLToPath(new URL("../support/export-child.ts", import.meta.url));
     const task = JSON.stringify({ directories: host.directories, file });
     const argv = [process.execPath, "--disable-warning=ExperimentalWarning", program, task] as const;
     const env = { LD_PRELOAD: faults.library, IO_FAULTS_KIND: "full", IO_FAULTS_AT: "0" };

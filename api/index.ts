@@ -51,6 +51,7 @@ export {
   daemonSchema,
   doctorSchema,
   type GcReportView,
+  gcBodySchema,
   gcReportSchema,
   type MemoryUseView,
   memoryUseSchema,

@@ -24,6 +24,13 @@ export const memoryUseSchema = z
   .meta({ id: "MemoryUse", description: "What all clones take, Pss, docked ones included." });
 export type MemoryUseView = Readonly<z.infer<typeof memoryUseSchema>>;
 
+export const gcBodySchema = z
+  .strictObject({
+    cacheUnusedForMs: z.int().optional().describe("What no build has needed for so long is removed; 30 days."),
+    cacheMaxMiB: z.int().optional().describe("The longest unused of the rest is, until it takes no more than that."),
+  })
+  .optional();
+
 export const gcReportSchema = z
   .object({
     processes: z.array(z.string()),
@@ -31,6 +38,12 @@ export const gcReportSchema = z
     sharedMemory: z.array(z.string()),
     records: z.array(z.string()),
     leases: z.array(z.string()),
+    cache: z.object({
+      removed: z.array(z.string()).describe("Names below the cache."),
+      freedBytes: bytes,
+      leftBytes: bytes,
+      busy: z.boolean().describe("Another process builds, so that nothing was removed."),
+    }),
   })
   .meta({ id: "GcReport", description: "What was nobody's and was taken away." });
 

@@ -22,6 +22,7 @@ import type {
   EventSource,
   ExportedSubstrate,
   ExportOptions,
+  GcOptions,
   GcReport,
   ImportOptions,
   MemoryUse,
@@ -250,8 +251,8 @@ export class RemotePool implements PoolHandle {
     return vmsOf(await this.#activate({ count, coldBoot: true, spec: specBody(spec) }, spec, options));
   }
 
-  async gc(): Promise<GcReport> {
-    return this.#ask({ method: "POST", path: "/gc" });
+  async gc({ cacheUnusedForMs, cacheMaxMiB }: GcOptions = {}): Promise<GcReport> {
+    return this.#ask({ method: "POST", path: "/gc", body: { cacheUnusedForMs, cacheMaxMiB } });
   }
 
   /** Ends the connection; VMs go on, unless those that were made through it are to be released. */

@@ -59,13 +59,14 @@ export function memoryView({ clones, bytes, perVmBytes, budgetBytes }: MemoryUse
   return { clones, ...rounded, budgetBytes: budgetBytes ?? null };
 }
 
-export function gcView({ processes, folders, sharedMemory, records, leases }: GcReport): GcReportView {
+export function gcView({ processes, folders, sharedMemory, records, leases, cache }: GcReport): GcReportView {
   return {
     processes: [...processes],
     folders: [...folders],
     sharedMemory: [...sharedMemory],
     records: [...records],
     leases: [...leases],
+    cache: { ...cache, removed: [...cache.removed] },
   };
 }
 

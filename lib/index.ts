@@ -49,6 +49,7 @@ export {
   type ExportedSubstrate,
   type ExportOptions,
   type FileSpec,
+  type GcOptions,
   type GcReport,
   type ImportOptions,
   MAX_VMS_PER_ACTIVATION,
@@ -70,6 +71,7 @@ export {
 export type {
   ArchiveProgress,
   BuildProgress,
+  CacheReport,
   Damage,
   ScrubbedSubstrate,
   SubstrateFile,

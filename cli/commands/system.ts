@@ -1,22 +1,40 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { type DoctorCheck, doctor } from "../../lib/index.ts";
 import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
 import { readConfig } from "../settings.ts";
+import { formatBytes } from "../units.ts";
+import { duration, whole } from "../values.ts";
+
+interface GcFlags {
+  readonly unusedFor?: number;
+  readonly maxCache?: number;
+  readonly all?: true;
+}
 
 export function gcCommand(cli: Cli): Command {
   return command("gc", {
-    summary: "Take away what is nobody's",
-    more: "Processes, folders, RAM files, records and leases that no VM has. In a daemon that runs there is nothing to find.",
-    examples: ["substrate gc"],
-  }).action(async () => {
-    const pool = await cli.pool();
-    const report = await pool.gc();
-    const shown = Object.entries(report).map(([what, list]: [string, readonly string[]]) => {
-      return [what, list.length === 0 ? "nothing" : list.join(", ")] as const;
+    summary: "Take away what is nobody's, and what builds have not needed for long",
+    more:
+      "Processes, folders, RAM files, records and leases that no VM has: in a daemon that runs there is nothing to find. " +
+      "And of the cache, disks and layers of recipes: what no build has needed for 30 days.",
+    examples: ["substrate gc", "substrate gc --unused-for 7d --max-cache 4096", "substrate gc --all"],
+  })
+    .option("--unused-for <time>", "how long something of the cache was not needed (30d)", duration)
+    .option("--max-cache <MiB>", "how much of the cache stays, the longest unused goes first", whole)
+    .addOption(new Option("--all", "the whole cache").conflicts("unusedFor"))
+    .action(async ({ unusedFor, maxCache, all }: GcFlags) => {
+      const pool = await cli.pool();
+      const report = await pool.gc({ cacheUnusedForMs: all === true ? 0 : unusedFor, cacheMaxMiB: maxCache });
+      const { cache, ...lists } = report;
+      const { removed, freedBytes, leftBytes, busy } = cache;
+      if (busy) cli.out.say("another process builds: the cache was left as it is");
+      const freed = removed.length === 0 ? "nothing" : `${removed.join(", ")} (${formatBytes(freedBytes)})`;
+      const shown = Object.entries(lists).map(([what, list]: [string, readonly string[]]) => {
+        return [what, list.length === 0 ? "nothing" : list.join(", ")] as const;
+      });
+      await cli.out.one(report, [...shown, ["cache", `${freed}; ${formatBytes(leftBytes)} stay`]]);
     });
-    await cli.out.one(report, shown);
-  });
 }
 
 const MARKS = { ok: ["green", "ok"], warn: ["yellow", "warn"], fail: ["red", "fail"] } as const;

@@ -2,6 +2,7 @@ import { z } from "zod";
 import {
   daemonSchema,
   doctorSchema,
+  gcBodySchema,
   gcReportSchema,
   memoryUseSchema,
   readySchema,
@@ -45,8 +46,8 @@ export function systemRoutes(app: App, { pool, place, startedAt, listening, stat
 
   app.post(
     "/gc",
-    { schema: { tags, summary: "Take away what is nobody's", response: { 200: gcReportSchema } } },
-    async () => gcView(await pool.gc()),
+    { schema: { tags, summary: "Take away what is nobody's", body: gcBodySchema, response: { 200: gcReportSchema } } },
+    async ({ body }) => gcView(await pool.gc(body)),
   );
 
   app.get(

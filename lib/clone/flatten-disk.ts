@@ -16,8 +16,8 @@ const FLATTEN_STALL_MS = 30_000;
 /** For each step of ending a job. */
 const END_JOB_TIMEOUT_MS = 5000;
 /**
- * Stays free while a disk is copied. While the job is there QEMU 7.2 copies what the guest reads as well, and a read whose copy
- * finds no room fails in the guest: no disk may get full by this, and a job ends long before others have filled it.
+ * Stays free while a disk is copied. While the job is there QEMU 7.2 copies what the guest reads as well, and a guest is stopped
+ * by a read whose copy finds no room: no disk may get full by this, and a job ends long before others have filled it.
  */
 const FLATTEN_RESERVE_BYTES = 256 * MIB;
 

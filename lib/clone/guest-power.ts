@@ -30,11 +30,27 @@ export class GuestPower {
     await clone.instance.process.guard("resume", working);
   }
 
-  /** @param isRunning whether the guest is asked as well as its monitor @throws VmSubstrateError VM_UNRESPONSIVE, QEMU_EXITED, QMP_*, GUEST_AGENT_* */
-  async signOfLife(isRunning: () => boolean, timeoutMs: number): Promise<void> {
+  /**
+   * Also lets a guest go on that QEMU has stopped because the host's disk was full: what it has read or written is tried again.
+   *
+   * @param isRunning whether the guest is asked as well as its monitor
+   * @param inTurn runs something while nobody pauses the guest
+   * @throws VmSubstrateError VM_UNRESPONSIVE, QEMU_EXITED, QMP_*, GUEST_*, IDENTITY_UNVERIFIED
+   */
+  async signOfLife(
+    isRunning: () => boolean,
+    timeoutMs: number,
+    inTurn: (work: () => Promise<void>) => Promise<void>,
+  ): Promise<void> {
     const { instance, guest } = this.#parts.clone;
     const beating = withDeadline({ what: "heartbeat", timeoutMs, timeoutCode: "VM_UNRESPONSIVE" }, async (signal) => {
-      await instance.qmp.execute("query-status", {}, { signal });
+      const { status } = await instance.qmp.execute("query-status", {}, { signal });
+      const goOn = async () => {
+        if (signal.aborted || !isRunning()) return;
+        await instance.qmp.execute("cont", {}, { signal });
+        await this.mendClock();
+      };
+      if (status === "io-error" && isRunning()) await inTurn(goOn);
       if (isRunning()) await (await guest.agent()).execute("guest-ping", {}, { timeoutMs, signal });
     });
     await instance.process.guard("heartbeat", beating);

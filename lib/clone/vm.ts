@@ -311,7 +311,8 @@ export class Vm implements AsyncDisposable {
     if (this.#isGone) return;
     const asked = this.#state;
     try {
-      await this.#power.signOfLife(() => this.#state === "running", timeoutMs);
+      const inTurn = (work: () => Promise<void>) => this.#inTurn("heartbeat", work);
+      await this.#power.signOfLife(() => this.#state === "running", timeoutMs, inTurn);
       if (!this.#responsive) this.#setResponsive();
     } catch (cause) {
       if (this.#isGone || isVmSubstrateError(cause, "QEMU_EXITED")) return;

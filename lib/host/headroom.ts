@@ -2,6 +2,8 @@ import { statfs } from "node:fs/promises";
 import { formatMiB, MIB, VmSubstrateError } from "../core/index.ts";
 import { availableMemoryBytes, freeDescriptors } from "./proc.ts";
 
+/** What `blocks` of a file counts in, whatever its file system's are. Source: stat(2). */
+export const STAT_BLOCK = 512;
 /** `f_type` of tmpfs, from linux/magic.h. */
 const TMPFS_MAGIC = 0x01021994;
 /** Left free on the tmpfs, because a full one kills every QEMU that touches a new page with SIGBUS. */
@@ -9,7 +11,7 @@ export const SHARED_MEMORY_RESERVE_BYTES = 16 * MIB;
 /** Left free on the machine. */
 export const MEMORY_RESERVE_BYTES = 256 * MIB;
 
-/** Left free on a disk that substrates are written to: overlays and the store are there as well. */
+/** Left free on a disk that substrates and archives are written to: overlays and the store may be there as well. */
 const DISK_RESERVE_BYTES = 64 * MIB;
 
 /** Files that are left for everything but VMs. */
@@ -65,6 +67,16 @@ export async function requireDisk(dir: string, neededBytes: number, purpose: str
       `which has ${formatMiB(freeBytes)} free; free some, or choose another directory`,
     { details: { dir, neededBytes, freeBytes } },
   );
+}
+
+/** EDQUOT is for a user's share of a disk what ENOSPC is for all of it. */
+const DISK_FULL: readonly unknown[] = ["ENOSPC", "EDQUOT"];
+
+/** What a writing that found a disk full fails with, as one that was refused before; any other error as it is. */
+export function diskFull(dir: string, purpose: string, error: unknown): unknown {
+  if (!(error instanceof Error) || !("code" in error) || !DISK_FULL.includes(error.code)) return error;
+  const message = `${purpose} found the disk of ${dir} full; nothing of it is left: free some room, or choose another directory`;
+  return new VmSubstrateError("INSUFFICIENT_DISK", message, { cause: error, details: { dir, errno: error.code } });
 }
 
 /**

@@ -6,7 +6,15 @@ export { DISK_FORMATS, type DiskFormat, DiskImage, MAX_IMAGE_MIB } from "./disk-
 export { type DoctorCheck, type DoctorOptions, doctor } from "./doctor.ts";
 export { uefiFirmware } from "./firmware.ts";
 export { ForkServer } from "./fork-server.ts";
-export { requireDescriptors, requireDisk, requireMemory, requireSharedMemory, sharedMemory } from "./headroom.ts";
+export {
+  diskFull,
+  requireDescriptors,
+  requireDisk,
+  requireMemory,
+  requireSharedMemory,
+  STAT_BLOCK,
+  sharedMemory,
+} from "./headroom.ts";
 export { plugCpus, plugMemory, resizeDisk } from "./hot-plug.ts";
 export type { Monitor } from "./monitor.ts";
 export { endProcess, type FoundProcess, findProcesses } from "./orphans.ts";
@@ -30,7 +38,7 @@ export {
   processStartTime,
 } from "./proc.ts";
 export type { ExitCause, ProcessName } from "./process-handle.ts";
-export { createOverlay, qcow2Objection, qcow2VirtualSize } from "./qcow2.ts";
+export { createOverlay, qcow2BackingFile, qcow2Objection, qcow2VirtualSize } from "./qcow2.ts";
 export {
   DISK_DEVICE_ID,
   DISK_NODE,

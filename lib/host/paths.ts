@@ -8,6 +8,7 @@ export const SOCKET_PATH_MAX_BYTES = 107;
 
 const FIRMWARE_CODE = "firmware-code.fd";
 const FIRMWARE_VARS = "firmware-vars.fd";
+const CACHE_REMOVAL = ".removed-";
 
 export interface Directories {
   /** Durable: substrates, overlays, the owner lock. Default: $XDG_STATE_HOME/vm-substrate. */
@@ -79,16 +80,30 @@ export class Paths {
     return join(this.stateDir, "forks");
   }
 
+  get recipes() {
+    return join(this.cacheDir, "recipes");
+  }
+  /** Held by builds in common, and alone by whoever takes things out of the cache. */
+  get cacheLock() {
+    return join(this.cacheDir, "lock.db");
+  }
+  /** Where parts of the cache are moved before they are removed. */
+  cacheRemoval(removalId: string): string {
+    return join(this.cacheDir, `${CACHE_REMOVAL}${removalId}`);
+  }
+  isCacheRemoval(name: string): boolean {
+    return name.startsWith(CACHE_REMOVAL);
+  }
   recipeCache(recipe: string, inputsKey: string): RecipePaths {
-    return recipePaths(join(this.cacheDir, "recipes", recipe, inputsKey));
+    return recipePaths(join(this.recipes, recipe, inputsKey));
   }
   /** Where a recipe's files are made, before one rename shows them. The PID tells whether its maker still lives. */
   recipeStaging(recipe: string, inputsKey: string, makeId: string): RecipePaths {
-    return recipePaths(join(this.cacheDir, "recipes", recipe, `.${inputsKey}-${makeId}-${process.pid}`));
+    return recipePaths(join(this.recipes, recipe, `.${inputsKey}-${makeId}-${process.pid}`));
   }
   /** The disks of a recipe's steps, each on the one before it. */
   recipeLayers(recipe: string): string {
-    return join(this.cacheDir, "recipes", recipe, "layers");
+    return join(this.recipes, recipe, "layers");
   }
   /** Compiled on this machine: the fork server's library, and the guest's program of sessions. */
   get nativeLibraries() {

@@ -1,4 +1,5 @@
 import { open } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import { VmSubstrateError } from "../core/index.ts";
 
 const MAGIC = 0x514649fb; // "QFI\xfb"
@@ -22,10 +23,28 @@ const CLUSTERS = 4;
 export async function qcow2VirtualSize(file: string): Promise<number> {
   await using handle = await open(file, "r");
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(HEADER_BYTES), 0, HEADER_BYTES, 0);
-  if (bytesRead < HEADER_BYTES || buffer.readUInt32BE(0) !== MAGIC) {
-    throw new VmSubstrateError("SUBSTRATE_CORRUPT", `${file} is not a qcow2 image`, { details: { file } });
-  }
+  if (bytesRead < HEADER_BYTES || !isQcow2(buffer)) throw notQcow2(file);
   return Number(buffer.readBigUInt64BE(24));
+}
+
+/**
+ * The file below a qcow2, as an absolute path; undefined when there is none. Source: QEMU docs, interop/qcow2.
+ * @throws VmSubstrateError SUBSTRATE_CORRUPT
+ */
+export async function qcow2BackingFile(file: string): Promise<string | undefined> {
+  await using handle = await open(file, "r");
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(HEADER_BYTES), 0, HEADER_BYTES, 0);
+  if (bytesRead < HEADER_BYTES || !isQcow2(buffer)) throw notQcow2(file);
+  const offset = Number(buffer.readBigUInt64BE(8));
+  const length = buffer.readUInt32BE(16);
+  if (offset === 0) return undefined;
+  if (length > BACKING_NAME_MAX_BYTES) throw notQcow2(file);
+  const name = await handle.read(Buffer.alloc(length), 0, length, offset);
+  return resolve(dirname(file), name.buffer.toString("utf8", 0, name.bytesRead));
+}
+
+function notQcow2(file: string): VmSubstrateError {
+  return new VmSubstrateError("SUBSTRATE_CORRUPT", `${file} is not a qcow2 image`, { details: { file } });
 }
 
 export function isQcow2(header: Buffer): boolean {

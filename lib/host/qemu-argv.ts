@@ -16,6 +16,12 @@ export const DISK_DEVICE_ID = "blk0";
 export const RAM_BLOCK = "ram0";
 const SEED_NODE = "seed0";
 /**
+ * A guest whose read finds the host's disk full is stopped, as it is by default for its writes, and the read is tried again when it
+ * runs on. Reads write where a block job copies what they read (docs/adr/0024-flattening.md). No part of `-device`, because this is
+ * not about the machine that the guest sees: substrates need not be frozen anew for it.
+ */
+const DISK_FULL_STOPS = "driver=virtio-blk-pci,property=rerror,value=enospc";
+/**
  * The hub that the NIC is plugged into. A NIC's back end cannot be changed while it runs, but what else is on its hub can:
  * a clone joins any network after it was started. A hub also has no state in the migration stream, as slirp would.
  */
@@ -104,6 +110,7 @@ export function qemuArgv(config: VmConfig): string[] {
       name: "org.vm-substrate.helper.0",
     }),
     ["-blockdev", JSON.stringify(disk(config.disk))],
+    ["-global", DISK_FULL_STOPS],
     device({ driver: "virtio-blk-pci", id: DISK_DEVICE_ID, drive: DISK_NODE, addr: PCI_SLOTS.disk }),
     ...seedArguments(config.seed),
     ...firmwareArguments(config.firmware),

@@ -1,4 +1,7 @@
-import { collectGarbage, type GcReport } from "./inventory.ts";
+import { hostFailure } from "../core/index.ts";
+import { collectBuildCache } from "../substrate/index.ts";
+import type { GcCall } from "./gc-call.ts";
+import { collectGarbage, type GcReport, type Leftovers } from "./inventory.ts";
 import type { PoolParts } from "./pool-parts.ts";
 import { recover } from "./recovery.ts";
 
@@ -17,15 +20,7 @@ export async function takeOver(parts: PoolParts): Promise<void> {
 }
 
 /** Takes away whatever this pool does not work with. */
-export async function clearAway({
-  deps,
-  state,
-  owners,
-  substrates,
-  vms,
-  working,
-  instants,
-}: PoolParts): Promise<GcReport> {
+async function clearAway({ deps, state, owners, substrates, vms, working, instants }: PoolParts): Promise<Leftovers> {
   const report = await collectGarbage({
     ...deps,
     ...state,
@@ -34,4 +29,16 @@ export async function clearAway({
     isAlive: (id) => vms.has(id) || working.has(id),
   });
   return { ...report, folders: [...report.folders, ...(await instants.sweep())] };
+}
+
+/**
+ * Clears away, also in the cache of builds. Only while this pool builds nothing.
+ * @throws VmSubstrateError HOST_IO_FAILED, UNSAFE_DIRECTORY, STATE_DIR_DAMAGED, STORE_UNWRITABLE
+ */
+export async function collect(parts: PoolParts, limits: GcCall): Promise<GcReport> {
+  const leftovers = await clearAway(parts);
+  const cache = await collectBuildCache(parts.deps.paths, { ...limits, nowMs: Date.now() }).catch((error: unknown) => {
+    throw hostFailure(error) ?? error;
+  });
+  return { ...leftovers, cache };
 }

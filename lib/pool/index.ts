@@ -1,4 +1,5 @@
 export type { BreakerState } from "./breaker.ts";
+export type { GcOptions } from "./gc-call.ts";
 export type { GcReport } from "./inventory.ts";
 export type { OnExpiry } from "./lifetime.ts";
 export type { MemoryUse } from "./memory.ts";

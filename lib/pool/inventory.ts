@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { OnFailpoint } from "../clone/index.ts";
 import { endProcess, findProcesses, type Paths } from "../host/index.ts";
 import type { LeaseBook } from "../netcfg/index.ts";
+import type { CacheReport } from "../substrate/index.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 import type { VmOwners } from "./vm-owners.ts";
 
@@ -19,7 +20,7 @@ export interface InventoryDependencies {
 }
 
 /** What was nobody's and was taken away: ids, file names. */
-export interface GcReport {
+export interface Leftovers {
   readonly processes: readonly string[];
   readonly folders: readonly string[];
   readonly sharedMemory: readonly string[];
@@ -27,11 +28,17 @@ export interface GcReport {
   readonly leases: readonly string[];
 }
 
+/** What a collection has taken away. */
+export interface GcReport extends Leftovers {
+  /** What builds keep for later ones, and none has needed for long. */
+  readonly cache: CacheReport;
+}
+
 /**
  * Compares everything that there is (processes, folders, sockets, RAM files, records, leases) with what this process works
  * with, and takes the rest away. Level-triggered: it does not matter how things came to be as they are.
  */
-export async function collectGarbage(deps: InventoryDependencies): Promise<GcReport> {
+export async function collectGarbage(deps: InventoryDependencies): Promise<Leftovers> {
   const { paths, ledger, leases, owners, isAlive, failpoint } = deps;
   const unknown = (id: string) => !isAlive(id);
   const found = await findProcesses(paths.stateDir);

@@ -9,7 +9,8 @@ import { Calls } from "./calls.ts";
 import { recoverDocks } from "./dock-recovery.ts";
 import { dockTarget } from "./dock-target.ts";
 import { openDurableState } from "./durable-state.ts";
-import { clearAway, takeOver } from "./housekeeping.ts";
+import { type GcOptions, gcCall } from "./gc-call.ts";
+import { collect, takeOver } from "./housekeeping.ts";
 import type { GcReport } from "./inventory.ts";
 import type { MemoryUse } from "./memory.ts";
 import type {
@@ -211,7 +212,8 @@ export class Pool implements AsyncDisposable {
   /**
    * Writes a substrate into one file, a tar compressed with zstd, which takes the place of one that is there.
    *
-   * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_NOT_FOUND, SUBSTRATE_CORRUPT, HOST_IO_FAILED, ABORTED, POOL_CLOSED
+   * @throws VmSubstrateError INVALID_ARGUMENT, SUBSTRATE_NOT_FOUND, SUBSTRATE_CORRUPT, INSUFFICIENT_DISK, HOST_IO_FAILED,
+   *   ABORTED, POOL_CLOSED
    */
   async exportSubstrate(substrate: string, file: string, options: ExportOptions = {}): Promise<ExportedSubstrate> {
     const call = exportCall(substrate, file, options);
@@ -296,11 +298,14 @@ export class Pool implements AsyncDisposable {
   /**
    * Compares all that there is of this state directory (processes, folders, sockets, RAM files, records, leases) with what
    * this pool has, and takes the rest away. A running pool has nothing to be taken away; after a fault it puts things right.
+   * Of the cache, which all state directories of a user share, it removes what no build has needed for long: disks of recipes,
+   * their layers, lists of packages. While another process builds, nothing of that is removed.
    *
-   * @throws VmSubstrateError STORE_UNWRITABLE, POOL_CLOSED
+   * @throws VmSubstrateError INVALID_ARGUMENT, HOST_IO_FAILED, UNSAFE_DIRECTORY, STATE_DIR_DAMAGED, STORE_UNWRITABLE, POOL_CLOSED
    */
-  async gc(): Promise<GcReport> {
-    return this.#calls.run(undefined, () => this.#parts.builds.between(() => clearAway(this.#parts)));
+  async gc(options: GcOptions = {}): Promise<GcReport> {
+    const call = gcCall(options);
+    return this.#calls.run(undefined, () => this.#parts.builds.between(() => collect(this.#parts, call)));
   }
 
   /**

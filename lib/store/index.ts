@@ -1,5 +1,6 @@
 export { EmbeddedStore, type EmbeddedStoreOptions } from "./embedded-store.ts";
 export { OwnerLock } from "./owner-lock.ts";
+export { SharedLock } from "./shared-lock.ts";
 export type {
   Change,
   Compare,

@@ -2,6 +2,7 @@ import { chmod, mkdir, rm } from "node:fs/promises";
 import { basename } from "node:path";
 import { isVmSubstrateError, MIB, messageOf, newId, throwIfAborted } from "../core/index.ts";
 import {
+  diskFull,
   type Paths,
   type QemuBinary,
   qcow2Objection,
@@ -72,7 +73,7 @@ export async function unpackArchive(file: string, options: UnpackOptions): Promi
       at++;
     }
   } catch (error) {
-    throw reasonOf(file, error, signal);
+    throw diskFull(paths.substrates, "importing a substrate", reasonOf(file, error, signal));
   }
   if (unpacking === undefined || at < names.length) throw invalidArchive(file, `ends without ${names[at]}`);
   const { manifest } = unpacking;

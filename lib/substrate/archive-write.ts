@@ -6,8 +6,8 @@ import { basename, dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { constants, createZstdCompress } from "node:zlib";
 import { type Pack, pack } from "tar-stream";
-import { MIB, newId, throwIfAborted, VmSubstrateError } from "../core/index.ts";
-import { archiveStaging } from "../host/index.ts";
+import { isVmSubstrateError, MIB, newId, throwIfAborted, VmSubstrateError } from "../core/index.ts";
+import { archiveStaging, diskFull, requireDisk, STAT_BLOCK } from "../host/index.ts";
 import { buffersOf } from "./archive-entries.ts";
 import { type ArchiveOptions, archiveProgress, filesOf, openNamed } from "./archive-format.ts";
 import type { Substrate } from "./catalog.ts";
@@ -26,7 +26,8 @@ const ZSTD_PARAMETERS = { [constants.ZSTD_c_checksumFlag]: 1 };
  * Every file is digested on the way: a damaged substrate does not become an archive.
  *
  * @returns the size of the archive in bytes
- * @throws VmSubstrateError INVALID_ARGUMENT when no file can be there, SUBSTRATE_CORRUPT naming the file, ABORTED; errors of Node's
+ * @throws VmSubstrateError INVALID_ARGUMENT when no file can be there, INSUFFICIENT_DISK, SUBSTRATE_CORRUPT naming the file,
+ *   ABORTED; errors of Node's
  */
 export async function writeArchive(substrate: Substrate, file: string, options: ArchiveOptions): Promise<number> {
   const isDirectory = await stat(file).then(
@@ -36,6 +37,8 @@ export async function writeArchive(substrate: Substrate, file: string, options: 
   if (isDirectory) {
     throw new VmSubstrateError("INVALID_ARGUMENT", `exportSubstrate: ${file} is a directory; name a file in it`);
   }
+  const purpose = `exporting substrate ${substrate.manifest.name}`;
+  await requireRoom(substrate, dirname(file), purpose);
   const staging = archiveStaging(file, newId());
   try {
     const opening = openNamed("exportSubstrate", file, open(staging, "wx", 0o600));
@@ -44,9 +47,26 @@ export async function writeArchive(substrate: Substrate, file: string, options: 
     await rename(staging, file);
     await syncDirectory(dirname(file));
     return sizeBytes;
+  } catch (error) {
+    throw diskFull(dirname(file), purpose, error);
   } finally {
     await rm(staging, { force: true });
   }
+}
+
+/** For what the files take now: holes all but vanish in an archive, and the rest is compressed. */
+async function requireRoom({ manifest, paths }: Substrate, dir: string, purpose: string): Promise<void> {
+  const sizes = filesOf(manifest).map(async ([file]) => {
+    const { blocks } = await stat(paths[file]).catch((cause: unknown) => {
+      throw damaged({ manifest, paths }, paths[file], cause);
+    });
+    return blocks * STAT_BLOCK;
+  });
+  const neededBytes = (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0);
+  await requireDisk(dir, neededBytes, purpose).catch((error: unknown) => {
+    // Whether there is such a folder is said when the file is opened in it.
+    if (isVmSubstrateError(error)) throw error;
+  });
 }
 
 async function writeInto(file: FileHandle, substrate: Substrate, options: ArchiveOptions): Promise<number> {
@@ -138,8 +158,8 @@ function chunksOf(path: string, signal: AbortSignal): AsyncIterable<Buffer> {
   return createReadStream(path, { highWaterMark: READ_CHUNK, signal });
 }
 
-function damaged({ manifest }: Substrate, file: string): VmSubstrateError {
+function damaged({ manifest }: Substrate, file: string, cause?: unknown): VmSubstrateError {
   const { name, version } = manifest;
   const message = `substrate ${name} ${version}: ${file} does not match its manifest; build it again before it is exported`;
-  return new VmSubstrateError("SUBSTRATE_CORRUPT", message, { details: { substrate: name, version, file } });
+  return new VmSubstrateError("SUBSTRATE_CORRUPT", message, { cause, details: { substrate: name, version, file } });
 }

@@ -14,6 +14,7 @@ import {
 } from "../host/index.ts";
 import { BootedGuest } from "./boot.ts";
 import { bootedBy, bootFilesOf } from "./boot-files.ts";
+import { useBuildCache } from "./build-cache.ts";
 import { Catalog, type Substrate } from "./catalog.ts";
 import { requireGrowingDisk } from "./disk-growth.ts";
 import { freeze } from "./freeze.ts";
@@ -63,6 +64,7 @@ export async function buildSubstrate(name: string, recipe: Recipe, deps: BuildDe
   const { paths, qemu, progress, signal, logger } = deps;
   const whilePreparing = deps.accelerator ?? (await knownVerdict(qemu, paths.acceleratorVerdict))?.accelerator ?? "tcg";
   const preparing = { ...deps, accelerator: whilePreparing };
+  using _ = await useBuildCache(paths, signal);
   const guestFiles = await prepareGuest(recipe, preparing);
   progress("accelerator", deps.accelerator ?? "deciding whether KVM really works");
   const decide = async () => {

@@ -3,6 +3,7 @@ export { unpackArchive } from "./archive-read.ts";
 export { writeArchive } from "./archive-write.ts";
 export { bootedBy, clonesFirmware } from "./boot-files.ts";
 export { type BuildResult, buildSubstrate } from "./build.ts";
+export { type CacheReport, collectBuildCache } from "./build-cache.ts";
 export { abandonCapture, type Captured, captureRunning } from "./capture.ts";
 export { Catalog, type Substrate, type SubstrateVersion } from "./catalog.ts";
 export { requireCompatible } from "./compatibility.ts";

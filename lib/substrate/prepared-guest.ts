@@ -2,17 +2,23 @@ import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { newId } from "../core/index.ts";
 import { ensurePrivateDir, processStartTime, type RecipePaths } from "../host/index.ts";
+import { markUsed } from "./build-cache.ts";
 import type { Recipe, RecipeContext } from "./recipe.ts";
+
+/** A tenth of a second after the first try, two after the second, and so on. */
+const REMOVAL_RETRIES = 3;
 
 /** What preparing needs, beside what a booted guest does. */
 export type PrepareDependencies = Omit<RecipeContext, "downloadsDir" | "workDir">;
 
-/** A recipe's disk, kernel and initrd, made once for each set of inputs. */
+/** A recipe's disk, kernel and initrd, made once for each set of inputs. The caller has the cache in use (`useBuildCache`). */
 export async function prepareGuest(recipe: Recipe, deps: PrepareDependencies): Promise<RecipePaths> {
   await ensurePrivateDir(deps.paths.cacheDir);
-  return prepareOnce(recipe.guest.recipe, await recipe.inputsKey(), deps, (made, context) =>
-    recipe.make(made, context),
+  const made = await prepareOnce(recipe.guest.recipe, await recipe.inputsKey(), deps, (output, context) =>
+    recipe.make(output, context),
   );
+  await markUsed([made.dir, ...((await recipe.ingredients?.(deps.paths)) ?? [])]);
+  return made;
 }
 
 /**
@@ -46,12 +52,12 @@ export async function prepareOnce(
   return made;
 }
 
-/** Staging folders whose maker was killed. */
+/** Staging folders whose maker was killed. A tool of it may still be at work in one: what cannot be removed yet is in nobody's way. */
 async function removeAbandoned(dir: string): Promise<void> {
   for (const name of await readdir(dir).catch(() => [])) {
     const pid = Number(/^\..*-(\d+)$/.exec(name)?.[1]);
     if (Number.isInteger(pid) && (await processStartTime(pid)) === undefined) {
-      await rm(join(dir, name), { recursive: true, force: true });
+      await rm(join(dir, name), { recursive: true, force: true, maxRetries: REMOVAL_RETRIES }).catch(() => {});
     }
   }
 }

@@ -1,4 +1,4 @@
-import type { Accelerator, RecipePaths } from "../host/index.ts";
+import type { Accelerator, Paths, RecipePaths } from "../host/index.ts";
 import type { IdentityProfile } from "../netcfg/index.ts";
 import type { BootDependencies } from "./boot-dependencies.ts";
 import type { Progress } from "./progress.ts";
@@ -70,6 +70,8 @@ export interface Recipe {
   readonly guest: GuestProfile;
   /** Changes exactly when the made files would. */
   inputsKey(): Promise<string>;
+  /** What else of the cache a change of the recipe would be made of: kept for as long as what it makes. */
+  ingredients?(paths: Paths): Promise<readonly string[]>;
   /**
    * Makes disk, helper and what the guest is booted by at the given paths, without root and without installing anything on this machine.
    * @throws VmSubstrateError RECIPE_FAILED, RECIPE_TOOL_MISSING, DISK_IMAGE_REFUSED, BUILD_FAILED, TIMEOUT, ABORTED

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { extract } from "tar-stream";
@@ -103,6 +103,16 @@ describe("top", () => {
 describe("the machine", () => {
   it("is cleaned and looked at", async () => {
     expect(await cli(["gc", "--format", "json"])).toMatchObject({ exitCode: 0 });
+    const made = fake.host.paths.recipeCache("mini", "unused").dir;
+    await mkdir(made, { recursive: true });
+    expect(await cli(["gc", "--max-cache", "1000"])).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringMatching(/^cache +nothing; \d.* stay$/m),
+    });
+    expect((await cli(["gc", "--unused-for", "1ms", "--format", "json"])).stdout).toContain('"mini/unused"');
+    await mkdir(made, { recursive: true });
+    expect((await cli(["gc", "--all"])).stdout).toMatch(/^cache +.*mini\/unused.* stay$/m);
+    expect((await cli(["gc", "--all", "--unused-for", "1d"])).exitCode).toBe(2);
     const checks = JSON.parse((await cli(["doctor", "--format", "json"])).stdout);
     expect(checks).toContainEqual(expect.objectContaining({ name: "platform" }));
   });

@@ -8,7 +8,7 @@ import { processStartTime } from "../../lib/host/index.ts";
 import { type ErrorCode, Pool } from "../../lib/index.ts";
 import { expectRightClock } from "../support/inside.ts";
 import { labDirectories, openLab } from "../support/lab.ts";
-import { expectNothingLeft } from "../support/nothing-left.ts";
+import { expectNothingLeft, NOTHING_COLLECTED } from "../support/nothing-left.ts";
 
 describe("aborting an activation leaves nothing", () => {
   // Moments of an activation, by when its traces appear; the sweep covers every phase of a real one.
@@ -91,7 +91,7 @@ test("VMs of an owner that was killed are taken over at the next opening, and wh
     await expectRightClock(vm);
   }
   expect((await lab.pool.activate(1, { substrate: "mini" })).map((vm) => vm.hostname)).toEqual(["mini-2"]);
-  expect(await lab.pool.gc()).toEqual({ processes: [], folders: [], sharedMemory: [], records: [], leases: [] });
+  expect(await lab.pool.gc()).toEqual(NOTHING_COLLECTED);
 });
 
 test("a second pool on the same directory is refused, and the first goes on", async () => {

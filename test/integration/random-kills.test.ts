@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { Pool, type Vm } from "../../lib/index.ts";
 import { labDirectories, openLab } from "../support/lab.ts";
-import { expectNothingLeft, leftovers } from "../support/nothing-left.ts";
+import { expectNothingLeft, leftovers, NOTHING_COLLECTED } from "../support/nothing-left.ts";
 import { PoolOwner } from "../support/pool-owner-process.ts";
 import { seeded } from "../support/random.ts";
 
@@ -12,8 +12,6 @@ const MOST_LINES = 12;
 const MOST_DELAY_MS = 300;
 const ADOPTED = 20;
 const SEED = Math.floor(Math.random() * 2 ** 31);
-
-const NOTHING_COLLECTED = { processes: [], folders: [], sharedMemory: [], records: [], leases: [] };
 
 async function expectWhole(pool: Pool): Promise<void> {
   expect(await pool.gc()).toEqual(NOTHING_COLLECTED);

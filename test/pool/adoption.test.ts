@@ -5,7 +5,7 @@ import { processStartTime } from "../../lib/host/index.ts";
 import type { ActivateSpec, Pool } from "../../lib/pool/index.ts";
 import { FakeHost, openFakePool } from "../support/fake-host.ts";
 import { addFakeSubstrate } from "../support/fake-substrate.ts";
-import { expectNothingLeft } from "../support/nothing-left.ts";
+import { expectNothingLeft, NOTHING_COLLECTED } from "../support/nothing-left.ts";
 import { PoolOwner } from "../support/pool-owner-process.ts";
 import { activateOne, announced, fakeOf, said } from "../support/vms.ts";
 
@@ -80,7 +80,7 @@ describe("closing with vms: keep", () => {
     const alive = await Promise.all(fake.qemu.vms.map(({ pid }) => processStartTime(pid)));
     expect(alive.map((time) => time !== undefined)).toEqual([true, false, false]);
     await using next = await fake.host.open();
-    expect(await next.gc()).toEqual({ processes: [], folders: [], sharedMemory: [], records: [], leases: [] });
+    expect(await next.gc()).toEqual(NOTHING_COLLECTED);
     expect(next.vms.map(({ id }) => id)).toEqual([vm.id]);
   });
 

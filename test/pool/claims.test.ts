@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { ActivateSpec, DockOptions } from "../../lib/pool/index.ts";
 import { type FakePool, openFakePool } from "../support/fake-host.ts";
 import { addFakeSubstrate } from "../support/fake-substrate.ts";
-import { expectNothingLeft } from "../support/nothing-left.ts";
+import { expectNothingLeft, NOTHING_COLLECTED } from "../support/nothing-left.ts";
 import { activateOne, fakeOf, helperRequests, said, textOf } from "../support/vms.ts";
 
 const SPEC: ActivateSpec = { substrate: "fake" };
@@ -163,7 +163,7 @@ describe("activateSettled", () => {
       { vm: { hostname: "c", state: "running" } },
     ]);
     expect(fake.pool.vms.map(({ hostname }) => hostname)).toEqual(["a", "c"]);
-    expect(await fake.pool.gc()).toEqual({ processes: [], folders: [], sharedMemory: [], records: [], leases: [] });
+    expect(await fake.pool.gc()).toEqual(NOTHING_COLLECTED);
     expect(await activateOne(fake.pool, { ...SPEC, hostname: "b" })).toMatchObject({ address: "10.77.0.2" });
   });
 

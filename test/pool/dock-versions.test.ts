@@ -4,6 +4,7 @@ import type { ActivateSpec } from "../../lib/pool/index.ts";
 import { miniRecipe } from "../../lib/substrate/recipes/mini.ts";
 import { type FakePool, openFakePool } from "../support/fake-host.ts";
 import { addFakeGuestFiles } from "../support/fake-substrate.ts";
+import { NOTHING_COLLECTED } from "../support/nothing-left.ts";
 import { activateOne, said } from "../support/vms.ts";
 
 const SPEC: ActivateSpec = { substrate: "fake" };
@@ -77,7 +78,7 @@ describe("a dock", () => {
     await fake.qemu.reached("start", 2);
     expect(await fake.pool.docked("fake", { count: 1 })).toMatchObject({ ready: 1, failures: 0 });
     expect(await said(vm, "hostname")).toBe("fake-0");
-    expect(await fake.pool.gc()).toEqual({ processes: [], folders: [], sharedMemory: [], records: [], leases: [] });
+    expect(await fake.pool.gc()).toEqual(NOTHING_COLLECTED);
   });
 
   it("has no clone for a claim that comes when its last one has just been killed, and the claim succeeds", async () => {

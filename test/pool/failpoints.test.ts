@@ -4,7 +4,7 @@ import { Pool } from "../../lib/pool/index.ts";
 import { FakeHost } from "../support/fake-host.ts";
 import { addFakeSubstrate } from "../support/fake-substrate.ts";
 import { KEYED, liveALife } from "../support/life.ts";
-import { expectNothingLeft } from "../support/nothing-left.ts";
+import { expectNothingLeft, NOTHING_COLLECTED } from "../support/nothing-left.ts";
 import { PoolOwner } from "../support/pool-owner-process.ts";
 
 /** Reached by whoever opens after a crash, not in a life. */
@@ -12,7 +12,6 @@ const RECOVERING: readonly Failpoint[] = FAILPOINTS.filter((name) => name.starts
 /** In the background, long after: see flattening.test.ts. */
 const FLATTENING: readonly Failpoint[] = FAILPOINTS.filter((name) => name.startsWith("flatten."));
 const LIVING: readonly Failpoint[] = FAILPOINTS.filter((name) => ![...RECOVERING, ...FLATTENING].includes(name));
-const NOTHING_COLLECTED = { processes: [], folders: [], sharedMemory: [], records: [], leases: [] };
 
 async function hostWithSubstrate(): Promise<FakeHost> {
   const host = await FakeHost.create();

@@ -143,3 +143,46 @@ describe("Health", () => {
     expect(asked).toBe(0);
   });
 });
+
+describe("a VM whose guest was stopped because the host's disk is full", () => {
+  const DISK_FULL = { diskIsFull: true };
+  const conts = (vm: { readonly steps: readonly string[] }) => vm.steps.filter((step) => step === "cont").length;
+
+  it("goes on at its next sign of life", async () => {
+    await using fake = await openFakePool();
+    const vm = await activateOne(fake.pool);
+    const machine = fakeOf(fake, vm);
+    const before = conts(machine);
+    await machine.follow(DISK_FULL);
+    await vm.heartbeat(DEADLINE_MS);
+    expect(conts(machine)).toBe(before + 1);
+    expect(vm.state).toBe("running");
+    await machine.follow({});
+    await vm.heartbeat(DEADLINE_MS);
+    expect(conts(machine)).toBe(before + 1);
+    expect(await said(vm, "hostname")).toBe(vm.hostname);
+  });
+
+  it("stays parked when it was parked", async () => {
+    await using fake = await openFakePool();
+    const vm = await activateOne(fake.pool);
+    const machine = fakeOf(fake, vm);
+    await vm.park();
+    const before = conts(machine);
+    await machine.follow(DISK_FULL);
+    await vm.heartbeat(DEADLINE_MS);
+    expect([conts(machine), vm.state]).toEqual([before, "parked"]);
+  });
+
+  it("goes on with the next owner", async () => {
+    await using fake = await openFakePool({ heartbeatMs: 0 });
+    const vm = await activateOne(fake.pool);
+    const machine = fakeOf(fake, vm);
+    const before = conts(machine);
+    await machine.follow(DISK_FULL);
+    await fake.pool.close({ vms: "keep" });
+    await using next = await fake.host.open({ heartbeatMs: 0 });
+    expect(next.vms.map(({ state }) => state)).toEqual(["running"]);
+    expect(conts(machine)).toBe(before + 1);
+  });
+});

@@ -5,7 +5,7 @@ import type { Vm } from "../../lib/clone/index.ts";
 import type { Pool } from "../../lib/pool/index.ts";
 import { FakeHost } from "../support/fake-host.ts";
 import { addFakeSubstrate } from "../support/fake-substrate.ts";
-import { expectNothingLeft, leftovers } from "../support/nothing-left.ts";
+import { expectNothingLeft, leftovers, NOTHING_COLLECTED } from "../support/nothing-left.ts";
 import { PoolOwner } from "../support/pool-owner-process.ts";
 import { seeded } from "../support/random.ts";
 
@@ -36,7 +36,7 @@ async function ownAndDie(host: FakeHost, random: () => number) {
 
 /** Everything that there is belongs to a VM, and every VM is itself. */
 async function expectWhole(pool: Pool, host: FakeHost): Promise<void> {
-  expect(await pool.gc()).toEqual({ processes: [], folders: [], sharedMemory: [], records: [], leases: [] });
+  expect(await pool.gc()).toEqual(NOTHING_COLLECTED);
   for (const part of ["id", "hostname", "address", "mac", "machineId", "pid"] as const) {
     expect(new Set(pool.vms.map((vm) => vm[part])).size, part).toBe(pool.vms.length);
   }

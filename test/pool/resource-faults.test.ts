@@ -6,13 +6,12 @@ import type { ActivateSpec } from "../../lib/pool/index.ts";
 import { FakeHost, openFakePool } from "../support/fake-host.ts";
 import { addFakeSubstrate } from "../support/fake-substrate.ts";
 import { IoFaults } from "../support/io-faults.ts";
-import { expectNothingLeft } from "../support/nothing-left.ts";
+import { expectNothingLeft, NOTHING_COLLECTED } from "../support/nothing-left.ts";
 import { PoolOwner } from "../support/pool-owner-process.ts";
 import { activateOne, announced, said } from "../support/vms.ts";
 
 const SPEC: ActivateSpec = { substrate: "fake" };
 const OPEN_FILES = 128;
-const NOTHING_COLLECTED = { processes: [], folders: [], sharedMemory: [], records: [], leases: [] };
 
 function wordsOf(owner: PoolOwner, word: string): string[] {
   return owner.said.flatMap((line) => (line.startsWith(`${word} `) ? [line.slice(word.length + 1)] : []));

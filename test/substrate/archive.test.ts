@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createOverlay, ensurePrivateDir } from "../../lib/host/index.ts";
@@ -12,10 +13,12 @@ import {
   unpackArchive,
   writeArchive,
 } from "../../lib/substrate/index.ts";
+import { copySparse } from "../../lib/substrate/sparse-file.ts";
 import { readEntries, type TestEntry, tarOf, testEntry, writeEntries } from "../support/archives.ts";
 import { FakeHost } from "../support/fake-host.ts";
 import { FAKE_QEMU } from "../support/fake-qemu-control.ts";
 import { addFakeSubstrate, rewrite } from "../support/fake-substrate.ts";
+import { IoFaults } from "../support/io-faults.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
 
 const NAMES = ["manifest.json", "state", "helper", "vmlinuz", "initrd", "disk.qcow2", "ram"];
@@ -119,6 +122,39 @@ describe("writeArchive", () => {
     };
     await expect(write({ onProgress })).rejects.toThrow("mine");
     expect(await besideArchive()).toEqual(["substrates"]);
+  });
+
+  it("is refused before anything is written where there is less room than its files take, holes left out", async () => {
+    const { ram, dir } = host.paths.substrate("fake", 1);
+    await rename(ram, `${ram}.full`);
+    await copySparse(`${ram}.full`, ram);
+    const sizes = await Promise.all((await readdir(dir)).map(async (name) => (await stat(join(dir, name))).size));
+    const refused = write({}, "/proc/fake.tar.zst"); // has no room for anything
+    const details = { dir: "/proc", freeBytes: 0, neededBytes: expect.any(Number) };
+    const error: unknown = await refused.catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: "INSUFFICIENT_DISK", details });
+    const { neededBytes } = (error as { details: { neededBytes: number } }).details;
+    expect(neededBytes).toBeGreaterThan(await write());
+    expect(neededBytes).toBeLessThan(sizes.reduce((sum, size) => sum + size, 0) - MIB);
+  });
+
+  it("leaves nothing, and what was there, on a disk that becomes full at any of its writes", async () => {
+    const faults = await IoFaults.compile(host.paths.stateDir);
+    const folder = join(host.paths.stateDir, "archives");
+    const file = join(folder, "fake.tar.zst");
+    await mkdir(folder);
+    await writeFile(file, "before");
+    const program = fileURLToPath(new URL("../support/export-child.ts", import.meta.url));
+    const task = JSON.stringify({ directories: host.directories, file });
+    const argv = [process.execPath, "--disable-warning=ExperimentalWarning", program, task] as const;
+    const env = { LD_PRELOAD: faults.library, IO_FAULTS_KIND: "full", IO_FAULTS_AT: "0" };
+    const said = (await runTool(argv, { timeoutMs: 30_000, env })).toString().trim().split("\n");
+    const results: { outcome: string; there: string[] }[] = said.map((line) => JSON.parse(line));
+    const outcomes = results.map(({ outcome }) => outcome);
+    expect(outcomes.at(-1)).toBe("written");
+    expect(outcomes.length).toBeGreaterThan(3);
+    expect(new Set(outcomes.slice(0, -1))).toEqual(new Set(["INSUFFICIENT_DISK"]));
+    for (const { there } of results) expect(there).toEqual(["fake.tar.zst"]);
   });
 
   it("refuses a directory, and a folder that is not there", async () => {

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { silentLogger } from "../../lib/core/index.ts";
@@ -56,6 +56,18 @@ describe("prepareGuest", () => {
     recipe.key = "key2";
     expect(await readFile((await prepare(recipe)).disk, "utf8")).toBe("key2");
     expect((await recipes()).toSorted()).toEqual(["key1", "key2"]);
+  });
+
+  it("marks what was used, and what a change of the recipe would be made of", async () => {
+    const recipe = new FakeRecipe();
+    const { dir } = await prepare(recipe);
+    const layer = join(host.paths.cacheDir, "layer");
+    await writeFile(layer, "");
+    const longAgo = new Date("2026-01-01");
+    for (const path of [dir, layer]) await utimes(path, longAgo, longAgo);
+    const ingredients = async () => [layer, "/nonexistent/layer"];
+    await prepare(Object.assign(recipe, { ingredients }));
+    for (const path of [dir, layer]) expect((await stat(path)).mtimeMs).toBeGreaterThan(Date.now() - 60_000);
   });
 
   it("leaves nothing of a recipe that fails, and can be tried again", async () => {

@@ -1,4 +1,5 @@
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { createOverlay } from "../../lib/host/qcow2.ts";
 import type { FakeStep } from "./fake-qemu-script.ts";
 import { type FakeArguments, FakeCommandError, type FakeCommands } from "./fake-qmp-server.ts";
 
@@ -68,6 +69,16 @@ export class FakeBlockNodes {
         if (overlay === undefined || this.#top.name !== args.node) throw new FakeCommandError("no such node");
         overlay.below = this.#top;
         this.#top = overlay;
+        return {};
+      },
+      "blockdev-snapshot-sync": async (args) => {
+        await this.#reach("layer", args);
+        if (args["node-name"] !== this.#top.name) throw new FakeCommandError("no such node");
+        const file = String(args["snapshot-file"]);
+        const name = String(args["snapshot-node-name"]);
+        await createOverlay(file, this.#top.file, this.sizeBytes);
+        this.#top = { name, file, below: this.#top };
+        this.#named.set(name, this.#top);
         return {};
       },
       "block-stream": async (args) => {

@@ -49,6 +49,8 @@ export class FakeGuest {
       case "true":
       case "sync":
       case "chmod":
+      case "mkdir":
+      case "/bin/sh":
         return ended();
       case "hostname":
         return ended(`${this.helper.hostname}\n`);
@@ -98,6 +100,7 @@ export class FakeGuest {
 
   /** `is-active`, of the units that the guest's /run/active names; whatever else succeeds. */
   #systemctl([verb, ...units]: readonly string[]): string {
+    if (verb === "is-system-running") return "running\n";
     if (verb !== "is-active") return "";
     const active = this.agent.files.get("/run/active")?.toString().split("\n") ?? [];
     const states = units.filter((unit) => unit !== "--").map((unit) => (active.includes(unit) ? "active" : "inactive"));

@@ -48,6 +48,8 @@ const FAKE_STEPS = [
   "migrate",
   /** `blockdev-snapshot` was received. */
   "split",
+  /** `blockdev-snapshot-sync` was received. */
+  "layer",
   /** `block-stream` was received. */
   "flatten",
   /** Its job has copied everything; held, it is never done, and failed, it ends without having changed anything. */
@@ -88,6 +90,8 @@ export interface FakeScript {
   /** What the guest's program of sessions does instead of its work. `gone` is what the monitor shows of one that has ended. */
   readonly carrier?: "deaf" | "garbage" | "gone" | "broken";
   readonly ignoreSigterm?: boolean;
+  /** The host's disk: whoever asks finds the guest stopped by it. */
+  readonly diskIsFull?: boolean;
   /** How much later it is for everybody else whenever the guest runs again, as if its pauses had been that long. */
   readonly pausesMs?: number;
 }

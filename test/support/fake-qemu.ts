@@ -312,11 +312,13 @@ class Machine {
         helper.resources.diskBytes = Number(args.size);
         return {};
       },
-      "query-status": () => ({
-        running: this.#status === "running",
-        singlestep: false,
-        status: this.#status,
-      }),
+      "query-status": () => {
+        if (this.#status === "running" && this.#control.script.diskIsFull === true) {
+          this.#pause();
+          this.#status = "io-error";
+        }
+        return { running: this.#status === "running", singlestep: false, status: this.#status };
+      },
       "migrate-set-capabilities": ({ capabilities }) => {
         for (const { capability, state } of capabilities as { capability: string; state: boolean }[])
           this.#capabilities.set(capability, state);

@@ -297,6 +297,8 @@ export class FakeGuestAgent {
       return NO_ANSWER;
     },
     "guest-ping": () => ({}),
+    "guest-fsfreeze-freeze": () => 1,
+    "guest-fsfreeze-thaw": () => 1,
     "guest-info": () => ({
       version: "7.2.22",
       supported_commands: Object.keys(this.#commands).map((name) => ({

@@ -5,6 +5,7 @@
  *   IO_FAULTS_AT     N, from 1 on; another N begins to count anew, so that one process can go through many
  *   IO_FAULTS_KIND   eio:    the call fails with EIO; an fsync loses what it was to save, as Linux does
  *                    enospc: a write is cut short and the next one fails with ENOSPC; other calls fail as with eio
+ *                    full:   as enospc, and so does every further write
  *                    kill:   a write is cut short, then SIGKILL
  *                    power:  a write is cut short, what no fsync has saved is lost, and nothing changes the disk any more
  *                    torn:   as power, but of what is not saved every other write is on the disk
@@ -135,7 +136,7 @@ static long end_or_fail(const char *path, int loses) {
   } else if (loses) {
     lose(path);
   }
-  return fail(is_kind("enospc") ? ENOSPC : EIO);
+  return fail(is_kind("enospc") || is_kind("full") ? ENOSPC : EIO);
 }
 
 static long do_write(int fd, const void *data, size_t length, long offset) {
@@ -148,7 +149,7 @@ static long faulty_write(int fd, const void *data, size_t length, long offset) {
   if (!is_watched(fd, path)) return do_write(fd, data, length, offset);
   if (dead) return fail(EIO);
   if (full) {
-    full = 0;
+    full = is_kind("full");
     return fail(ENOSPC);
   }
   int due = is_due();
@@ -156,7 +157,7 @@ static long faulty_write(int fd, const void *data, size_t length, long offset) {
   if (due) length /= 2;
   remember(fd, path, offset < 0 ? syscall(SYS_LSEEK, fd, 0L, SEEK_CUR) : offset, (long)length);
   long written = do_write(fd, data, length, offset);
-  full = due && is_kind("enospc");
+  full = due && (is_kind("enospc") || is_kind("full"));
   return due && !full ? end_or_fail(path, 0) : written;
 }
 

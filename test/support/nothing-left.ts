@@ -3,6 +3,16 @@ import { join } from "node:path";
 import { expect } from "vitest";
 import { type Directories, Paths, processStartTime } from "../../lib/host/index.ts";
 
+/** What a collection answers where all is in order. */
+export const NOTHING_COLLECTED = {
+  processes: [],
+  folders: [],
+  sharedMemory: [],
+  records: [],
+  leases: [],
+  cache: { removed: [], freedBytes: 0, leftBytes: expect.any(Number), busy: false },
+};
+
 export interface NothingLeftOptions {
   /** The pool is still open: its own folders, lock, its daemon's socket and the RAM of loaded substrates may be there. Default false. */
   readonly open?: boolean;

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { PoolHandle, VmHandle } from "../../client/index.ts";
 import type { ActivateSpec } from "../../lib/index.ts";
+import { NOTHING_COLLECTED } from "./nothing-left.ts";
 
 /** A pool with a substrate of a small guest, which belongs to one test alone. */
 export interface PoolTarget extends AsyncDisposable {
@@ -299,7 +300,11 @@ export function itBehavesAsPool(name: string, open: () => Promise<PoolTarget>): 
     it("refuses a recipe that it does not know, and finds nothing to take away", async () => {
       const { pool } = await start();
       await expect(pool.build({ recipe: "nothing" })).rejects.toMatchObject({ code: "RECIPE_UNKNOWN" });
-      expect(await pool.gc()).toEqual({ processes: [], folders: [], sharedMemory: [], records: [], leases: [] });
+      expect(await pool.gc()).toEqual(NOTHING_COLLECTED);
+      expect(await pool.gc({ cacheUnusedForMs: 86_400_000, cacheMaxMiB: 1_048_576 })).toEqual(NOTHING_COLLECTED);
+      for (const options of [{ cacheUnusedForMs: -1 }, { cacheMaxMiB: 0.5 }]) {
+        await expect(pool.gc(options)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+      }
     });
 
     it("tells of VMs and of calls that failed", async () => {

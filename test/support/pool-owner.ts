@@ -12,7 +12,7 @@ import { loseTheDisk, runOutOfDescriptors } from "./owner-faults.ts";
 
 export interface OwnerTask {
   readonly options: PoolOptions;
-  /** `vms`: hand out that many. `session`: hand out one, with a session of that program. `forks`: hand out one, and fork it so often. `churn`: make and release them by chance, from a seed. `life`: everything that a VM can live through. `build`: of the mini recipe. `docks`: change a dock again and again. The others: see owner-faults.ts. */
+  /** `vms`: hand out that many. `session`: hand out one, with a session of that program. `forks`: hand out one, and fork it so often. `churn`: make and release them by chance, from a seed. `life`: everything that a VM can live through. `build`: of the mini recipe. `recipeFile`: build that. `docks`: change a dock again and again. The others: see owner-faults.ts. */
   readonly does:
     | { readonly vms: number; readonly ttlMs?: number }
     | { readonly session: readonly string[] }
@@ -20,6 +20,7 @@ export interface OwnerTask {
     | { readonly churn: number; readonly substrate?: string }
     | "life"
     | "build"
+    | { readonly recipeFile: string }
     | "docks"
     | "descriptors"
     | "disk";
@@ -51,7 +52,8 @@ try {
     const [vm] = await pool.activate(1, { substrate: "fake" });
     say(`handed ${vm?.id}`);
     for (let i = 0; i < task.does.forks; i++) for (const fork of (await vm?.fork(1)) ?? []) await fork.release();
-  } else if ("churn" in task.does)
+  } else if ("recipeFile" in task.does) await pool.build({ recipeFile: task.does.recipeFile });
+  else if ("churn" in task.does)
     await churn(pool, { seed: task.does.churn, substrate: task.does.substrate ?? "fake" }, say);
   else if (task.does.vms > 0) await pool.activate(task.does.vms, { substrate: "fake", ttlMs: task.does.ttlMs });
   say("ready");

@@ -2,6 +2,7 @@ import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { VmSubstrateError } from "../../core/index.ts";
 import { runTool } from "../../host/index.ts";
+import { markUsed } from "../build-cache.ts";
 
 const UPDATE_TIMEOUT_MS = 300_000;
 const DOWNLOAD_TIMEOUT_MS = 600_000;
@@ -29,6 +30,7 @@ export class DebianPackages {
     await mkdir(join(dir, "lists/partial"), { recursive: true });
     await mkdir(join(dir, "archives/partial"), { recursive: true });
     await packages.#apt(["apt-get", "-qq", "update"], UPDATE_TIMEOUT_MS);
+    await markUsed([dir]);
     return packages;
   }
 

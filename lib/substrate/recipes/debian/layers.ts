@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, rename, stat } from "node:fs/promises";
+import { link, mkdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { newId } from "../../../core/index.ts";
 import { createOverlay, qcow2VirtualSize, type RecipePaths, runTool } from "../../../host/index.ts";
@@ -31,6 +31,9 @@ export function layersOf(steps: readonly Step[], baseKey: string, dir: string): 
  * Makes the layers that are missing, in one boot: a step is applied, the file system frozen for an instant, and what was
  * written up to then becomes the layer. Source: QEMU's QMP reference, blockdev-snapshot-sync.
  *
+ * They are shared with other processes, which may make the same ones at the same time. Theirs and ours hold the same files in other
+ * places: whoever is second keeps its own for itself, as well as what lies on it.
+ *
  * @returns the uppermost one
  * @throws VmSubstrateError BUILD_FAILED, INSUFFICIENT_*, QEMU_*, TIMEOUT, ABORTED
  */
@@ -40,17 +43,18 @@ export async function makeLayers(
   guest: GuestProfile,
   context: RecipeContext,
 ): Promise<string> {
-  const made = await countMade(layers);
+  const made = (await areThere(layers)).indexOf(false);
+  if (made < 0) return layers.at(-1)?.file ?? base.disk;
   const missing = layers.slice(made);
   const lowest = layers[made - 1]?.file ?? base.disk;
-  const last = layers.at(-1);
-  if (last === undefined || missing.length === 0) return last?.file ?? lowest;
-  await mkdir(dirname(last.file), { recursive: true, mode: 0o700 });
+  await mkdir(dirname(layers[made]?.file ?? ""), { recursive: true, mode: 0o700 });
   const staging = [...missing, undefined].map(() => join(context.workDir, `${newId()}.qcow2`));
   const [first = ""] = staging;
   await createOverlay(first, lowest, await qcow2VirtualSize(lowest));
   await applySteps(missing, staging, base, guest, context);
   let below = lowest;
+  // A layer without the one below it is on another one that is gone: it must not find ours in that place.
+  let isFirst = !(await areThere(missing)).includes(true);
   for (const [i, { file }] of missing.entries()) {
     const top = staging[i] ?? "";
     // Their names change, not their content: the header is written anew, unchecked.
@@ -58,10 +62,21 @@ export async function makeLayers(
       timeoutMs: DISK_TIMEOUT_MS,
       signal: context.signal,
     });
-    await rename(top, file);
-    below = file;
+    if (isFirst) isFirst = await show(top, file);
+    below = isFirst ? file : top;
   }
   return below;
+}
+
+/** @returns whether there was none; what is there stays, since others may have begun to build on it */
+async function show(made: string, file: string): Promise<boolean> {
+  try {
+    await link(made, file);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EEXIST") return false;
+    throw error;
+  }
 }
 
 async function applySteps(
@@ -93,8 +108,8 @@ async function applySteps(
   await instance.process.terminate();
 }
 
-async function countMade(layers: readonly Layer[]): Promise<number> {
-  const there = await Promise.all(
+async function areThere(layers: readonly Layer[]): Promise<boolean[]> {
+  return Promise.all(
     layers.map(({ file }) =>
       stat(file).then(
         () => true,
@@ -102,6 +117,4 @@ async function countMade(layers: readonly Layer[]): Promise<number> {
       ),
     ),
   );
-  const firstMissing = there.indexOf(false);
-  return firstMissing < 0 ? layers.length : firstMissing;
 }

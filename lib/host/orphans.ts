@@ -1,5 +1,6 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
+import type { Paths } from "./paths.ts";
 import { processStartTime, processStartTimeSync } from "./proc.ts";
 import type { ProcessName } from "./process-handle.ts";
 
@@ -16,15 +17,17 @@ export interface FoundProcess extends ProcessName {
 
 /**
  * The QEMU processes of a state directory. A process is one of them when it is this user's, is named as a VM of ours, and its
- * command line has a file below `stateDir`, which only VMs and builds of this state directory do.
+ * command line has a file in one of the directories that are the state directory's own: only its VMs and builds do. What is booted to
+ * make a recipe's disk has its RAM there and its disk in the cache, which all share.
  */
-export async function findProcesses(stateDir: string): Promise<FoundProcess[]> {
+export async function findProcesses(paths: Pick<Paths, "stateDir" | "sharedMemoryDir">): Promise<FoundProcess[]> {
+  const dirs = [paths.stateDir, paths.sharedMemoryDir];
   const found: FoundProcess[] = [];
   for (const entry of await readdir("/proc")) {
     const pid = Number(entry);
     if (!Number.isInteger(pid)) continue;
     const startTime = await processStartTime(pid);
-    const id = startTime === undefined ? undefined : await idOf(pid, stateDir);
+    const id = startTime === undefined ? undefined : await idOf(pid, dirs);
     if (startTime !== undefined && id !== undefined) found.push({ pid, startTime, id });
   }
   return found;
@@ -45,13 +48,13 @@ export async function endProcess({ pid, startTime }: ProcessName): Promise<boole
   return true;
 }
 
-async function idOf(pid: number, stateDir: string): Promise<string | undefined> {
+async function idOf(pid: number, dirs: readonly string[]): Promise<string | undefined> {
   // Anybody can name our files in a command line of theirs.
   const owner = await stat(`/proc/${pid}`).catch(() => undefined);
   if (owner?.uid !== process.getuid?.()) return undefined;
   const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
   const args = commandLine.split("\0");
-  const inJson = JSON.stringify(`${stateDir}/`).slice(0, -1); // as a path begins in QEMU's JSON arguments
+  const inJson = dirs.map((dir) => JSON.stringify(`${dir}/`).slice(0, -1)); // as a path begins in QEMU's JSON arguments
   const name = args.find((arg) => arg.startsWith(NAME_OPTION));
-  return args.some((arg) => arg.includes(inJson)) ? name?.slice(NAME_OPTION.length) : undefined;
+  return args.some((arg) => inJson.some((path) => arg.includes(path))) ? name?.slice(NAME_OPTION.length) : undefined;
 }

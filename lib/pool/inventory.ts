@@ -41,7 +41,7 @@ export interface GcReport extends Leftovers {
 export async function collectGarbage(deps: InventoryDependencies): Promise<Leftovers> {
   const { paths, ledger, leases, owners, isAlive, failpoint } = deps;
   const unknown = (id: string) => !isAlive(id);
-  const found = await findProcesses(paths.stateDir);
+  const found = await findProcesses(paths);
   failpoint("gc.listed");
 
   const processes: string[] = [];

@@ -29,7 +29,7 @@ export interface Recovered {
  */
 export async function recover(deps: RecoveryDependencies): Promise<Recovered> {
   const { ledger, failpoint } = deps;
-  const processes = new Map((await findProcesses(deps.paths.stateDir)).map((found) => [found.id, found]));
+  const processes = new Map((await findProcesses(deps.paths)).map((found) => [found.id, found]));
   failpoint("recover.listed");
   const results = await Promise.allSettled(
     ledger.records.map((record) => recoverOne(record, processes.get(record.id), record.bootId === deps.bootId, deps)),

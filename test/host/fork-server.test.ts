@@ -147,8 +147,8 @@ describe("QEMU from a fork server", () => {
     const server = forkServer(QEMU);
     await using process = await QemuProcess.spawn({ binary: QEMU, argv, logFile, forkServer: server });
     const name = await process.name();
-    await until(async () => (await findProcesses(dir)).length > 0);
-    expect(await findProcesses(dir)).toEqual([{ ...name, id: "forked" }]);
+    await until(async () => (await findProcesses({ stateDir: dir, sharedMemoryDir: dir })).length > 0);
+    expect(await findProcesses({ stateDir: dir, sharedMemoryDir: dir })).toEqual([{ ...name, id: "forked" }]);
   });
 });
 

@@ -4,6 +4,8 @@ import { afterEach, describe, expect, it } from "vitest";
 import { endProcess, findProcesses, processStartTime } from "../../lib/host/index.ts";
 
 const STATE_DIR = "/nonexistent/state";
+const SHARED_MEMORY_DIR = "/nonexistent/shm/vm-substrate-0-0123abcd";
+const DIRECTORIES = { stateDir: STATE_DIR, sharedMemoryDir: SHARED_MEMORY_DIR };
 const OVERLAY = `{"driver":"file","filename":"${STATE_DIR}/vms/abc/overlay.qcow2"}`;
 const children: ChildProcess[] = [];
 
@@ -27,7 +29,15 @@ describe("the processes of a state directory", () => {
   it("are those that are named as its VMs and have a file in it", async () => {
     const pid = await looksLike(["-name", "guest=vm-substrate-abc", OVERLAY]);
     const startTime = await processStartTime(pid);
-    expect(await findProcesses(STATE_DIR)).toEqual([{ pid, startTime, id: "abc" }]);
+    expect(await findProcesses(DIRECTORIES)).toEqual([{ pid, startTime, id: "abc" }]);
+  });
+
+  it("are also those that only have their RAM there, as what is booted to make a recipe's disk", async () => {
+    const ram = JSON.stringify({ id: "ram0", "mem-path": `${SHARED_MEMORY_DIR}/abc.build.ram` });
+    const disk = '{"driver":"file","filename":"/nonexistent/cache/recipes/debian/.k/work/a.qcow2"}';
+    await looksLike(["-name", "guest=vm-substrate-abc", disk]);
+    const pid = await looksLike(["-name", "guest=vm-substrate-abc", ram, disk]);
+    expect(await findProcesses(DIRECTORIES)).toMatchObject([{ pid, id: "abc" }]);
   });
 
   it.each<[string, readonly string[]]>([
@@ -38,12 +48,12 @@ describe("the processes of a state directory", () => {
     ["that only names a file in it", ["tail", "-f", `${STATE_DIR}/vms/abc/qemu.log`]],
   ])("are not those %s", async (_, argv) => {
     await looksLike(argv);
-    expect(await findProcesses(STATE_DIR)).toEqual([]);
+    expect(await findProcesses(DIRECTORIES)).toEqual([]);
   });
 
   it.runIf(process.getuid?.() === 0)("are not those of another user", async () => {
     await looksLike(["guest=vm-substrate-abc", OVERLAY], 65_534);
-    expect(await findProcesses(STATE_DIR)).toEqual([]);
+    expect(await findProcesses(DIRECTORIES)).toEqual([]);
   });
 });
 

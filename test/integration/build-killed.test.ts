@@ -1,15 +1,21 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { Paths } from "../../lib/host/index.ts";
+import { runTool } from "../../lib/host/run-tool.ts";
 import { Pool } from "../../lib/index.ts";
+import { recipeFromFile } from "../../lib/substrate/index.ts";
 import { labDirectories } from "../support/lab.ts";
-import { expectNothingLeft } from "../support/nothing-left.ts";
+import { expectNothingLeft, processesNaming } from "../support/nothing-left.ts";
 
 const TIMEOUT_MS = 300_000;
+/** Debian is downloaded, and booted three times. */
+const LAYERS_TIMEOUT_MS = 900_000;
 const LIBRARY = new URL("../../lib/index.ts", import.meta.url).href;
 /** Its own, so that nothing of it is made yet. */
 const PACKAGE = "tree";
@@ -22,18 +28,19 @@ beforeAll(async () => {
 afterAll(() => rm(dir, { recursive: true, force: true }));
 const directories = () => ({ stateDir: join(dir, "state"), cacheDir: labDirectories().cacheDir });
 
-/** A process of its own that builds, until it has said that it downloads. */
-async function startBuilder(): Promise<ChildProcess> {
+/** A process of its own that builds, until it has said for the n-th time that it is at a step. */
+async function startBuilder(recipe: string, step: string, times = 1): Promise<ChildProcess> {
   const script = `
     import { Pool } from ${JSON.stringify(LIBRARY)};
     const pool = await Pool.open(${JSON.stringify(directories())});
     const onProgress = ({ step }) => console.log(step);
-    await pool.build({ recipeFile: ${JSON.stringify(join(dir, "tree.yaml"))}, onProgress });
+    await pool.build({ recipeFile: ${JSON.stringify(join(dir, recipe))}, onProgress });
   `;
   const argv = ["--input-type=module-typescript", "--eval", script];
   const builder = spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "inherit"] });
   const steps = createInterface({ input: builder.stdout }); // read on to the end: it goes on talking
-  await new Promise<void>((resolve) => steps.on("line", (step) => step === "download" && resolve()));
+  let seen = 0;
+  await new Promise<void>((resolve) => steps.on("line", (line) => line === step && ++seen === times && resolve()));
   return builder;
 }
 
@@ -64,7 +71,7 @@ test(
   "a builder is killed while mmdebstrap works: that ends as well, and the next build takes away what both left",
   async () => {
     const before = await stagings();
-    const builder = await startBuilder();
+    const builder = await startBuilder("tree.yaml", "download");
     const [staging = "none"] = (await stagings()).filter((name) => !before.includes(name));
     await vi.waitFor(async () => expect(await unpacked(staging)).toContain("usr"), 120_000);
     expect(await processesWith(staging)).not.toEqual([]);
@@ -84,4 +91,41 @@ test(
     await expectNothingLeft(directories());
   },
   TIMEOUT_MS,
+);
+
+/** Those of this recipe alone: the cache is shared. */
+async function layersOf(recipeFile: string): Promise<string[]> {
+  const { recipe } = await recipeFromFile(recipeFile);
+  const [, ...layers] = (await recipe.ingredients?.(new Paths(directories()))) ?? [];
+  return layers.filter((file) => existsSync(file));
+}
+
+test(
+  "a builder is killed in a recipe's step: its QEMU ends with the next opening, no layer is left, and the next build has all",
+  async () => {
+    const recipeFile = join(dir, "steps.yaml");
+    await writeFile(recipeFile, "from: debian\nrun: [sleep 1; echo killed > /srv/one, sleep 1; echo > /srv/two]\n");
+    // In the second step: the first one's layer is whole, and not shown yet. test/substrate/recipes/make-layers.test.ts has the others.
+    const builder = await startBuilder("steps.yaml", "step", 2);
+    builder.kill("SIGKILL");
+    await once(builder, "exit");
+    expect(await layersOf(recipeFile)).toEqual([]);
+    expect(await processesNaming([new Paths(directories()).sharedMemoryDir])).toHaveLength(1);
+    {
+      await using pool = await Pool.open(directories());
+      expect(pool.vms).toEqual([]);
+    }
+    await expectNothingLeft(directories());
+    {
+      await using pool = await Pool.open(directories());
+      expect(await pool.build({ recipeFile })).toMatchObject({ name: "steps", version: 1 });
+    }
+    const layers = await layersOf(recipeFile);
+    expect(layers).toHaveLength(2);
+    for (const layer of layers) await runTool(["qemu-img", "check", "-q", layer], { timeoutMs: 60_000 });
+    const made = await readdir(join(directories().cacheDir, "recipes/debian"));
+    expect(made.filter((name) => name.startsWith("."))).toEqual([]);
+    await expectNothingLeft(directories());
+  },
+  LAYERS_TIMEOUT_MS,
 );

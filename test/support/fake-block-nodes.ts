@@ -1,5 +1,4 @@
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
-import { createOverlay } from "../../lib/host/qcow2.ts";
 import type { FakeStep } from "./fake-qemu-script.ts";
 import { type FakeArguments, FakeCommandError, type FakeCommands } from "./fake-qmp-server.ts";
 
@@ -76,6 +75,8 @@ export class FakeBlockNodes {
         if (args["node-name"] !== this.#top.name) throw new FakeCommandError("no such node");
         const file = String(args["snapshot-file"]);
         const name = String(args["snapshot-node-name"]);
+        // Only here, because every fake VM would take longer to start with it.
+        const { createOverlay } = await import("../../lib/host/qcow2.ts");
         await createOverlay(file, this.#top.file, this.sizeBytes);
         this.#top = { name, file, below: this.#top };
         this.#named.set(name, this.#top);

@@ -20,7 +20,7 @@ export interface NothingLeftOptions {
 
 /** What VMs and calls of a state directory left: every list is empty when they cleaned up after themselves. */
 export interface Leftovers {
-  /** "PID: command line" of each living process, but this one, whose arguments name the state directory. */
+  /** "PID: command line" of each living process, but this one, whose arguments name one of its directories. */
   readonly processes: readonly string[];
   readonly vms: readonly string[];
   readonly runtime: readonly string[];
@@ -40,7 +40,7 @@ export async function leftovers(
   const paths = of instanceof Paths ? of : new Paths(of);
   const sharedMemory = await namesIn(paths.sharedMemoryDir);
   return {
-    processes: await processesNaming(paths.stateDir),
+    processes: await processesNaming([paths.stateDir, paths.runtimeDir, paths.sharedMemoryDir]),
     vms: await namesIn(paths.vms),
     runtime: (await namesIn(paths.runtimeDir)).filter(
       (name) => !open || join(paths.runtimeDir, name) !== paths.daemonSocket,
@@ -70,13 +70,14 @@ async function namesIn(dir: string): Promise<string[]> {
   return (await readdir(dir).catch(() => [])).toSorted();
 }
 
-async function processesNaming(text: string): Promise<string[]> {
+/** Processes but this one that name a file in one of these folders. */
+export async function processesNaming(dirs: readonly string[]): Promise<string[]> {
   const found: string[] = [];
   for (const entry of await readdir("/proc")) {
     const pid = Number(entry);
     if (!Number.isInteger(pid) || pid === process.pid) continue;
     const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
-    if (!commandLine.includes(`${text}/`) || (await processStartTime(pid)) === undefined) continue;
+    if (!dirs.some((dir) => commandLine.includes(`${dir}/`)) || (await processStartTime(pid)) === undefined) continue;
     found.push(`${pid}: ${commandLine.replaceAll("\0", " ").slice(0, 200)}`);
   }
   return found;

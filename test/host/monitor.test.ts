@@ -1,7 +1,8 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { silentLogger } from "../../lib/core/index.ts";
 import { Monitor } from "../../lib/host/monitor.ts";
 import { QmpClient } from "../../lib/qmp/index.ts";
+import { eventually } from "../support/eventually.ts";
 import { FakeServer } from "../support/fake-line-server.ts";
 import { FakeQmp } from "../support/fake-qmp-server.ts";
 
@@ -39,7 +40,7 @@ describe("a monitor", () => {
   it("is connected anew by the next command when QEMU hung up or was cut off for talking nonsense", async () => {
     await monitor.execute("query-status");
     qmp.send("this is not QMP\n");
-    await vi.waitFor(() => expect(server.connections).toBe(0));
+    await eventually(() => expect(server.connections).toBe(0));
     expect(await monitor.execute("query-status")).toMatchObject({ status: "paused" });
     expect(connections()).toBe(2);
   });
@@ -55,7 +56,7 @@ describe("a monitor", () => {
     await monitor[Symbol.asyncDispose]();
     await monitor[Symbol.asyncDispose]();
     await expect(monitor.execute("query-status")).rejects.toMatchObject({ code: "QMP_CLOSED" });
-    await vi.waitFor(() => expect(server.connections).toBe(0));
+    await eventually(() => expect(server.connections).toBe(0));
   });
 
   it("fails commands with QMP_CONNECT when nobody listens any more", async () => {

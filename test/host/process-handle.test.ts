@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { processStartTime } from "../../lib/host/index.ts";
 import { adoptProcess, type ProcessName, watchProcess } from "../../lib/host/process-handle.ts";
+import { eventually } from "../support/eventually.ts";
 
 const children: ChildProcess[] = [];
 
@@ -64,7 +65,7 @@ describe("adopting a process", () => {
     const [said] = (await once(parent.stdout, "data")) as [Buffer];
     const pid = Number(said.toString());
     const stat = () => readFile(`/proc/${pid}/stat`, "latin1");
-    await vi.waitFor(async () => expect(await stat()).toContain(") Z "));
+    await eventually(async () => expect(await stat()).toContain(") Z "));
     const startTime = Number((await stat()).split(") ")[1]?.split(" ")[19]);
     expect(startTime).toBeGreaterThan(0);
     expect(await adoptProcess({ pid, startTime })).toBeUndefined();
@@ -88,7 +89,7 @@ describe("a watched process that was replaced by another", () => {
     let ended = false;
     void handle.exited.then(() => (ended = true));
     process.kill(pid, "SIGKILL");
-    await vi.waitFor(async () => expect(await processStartTime(pid)).toBeUndefined());
+    await eventually(async () => expect(await processStartTime(pid)).toBeUndefined());
     expect(ended).toBe(false);
   });
 });

@@ -5,11 +5,12 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { Paths } from "../../lib/host/index.ts";
 import { runTool } from "../../lib/host/run-tool.ts";
 import { Pool } from "../../lib/index.ts";
 import { recipeFromFile } from "../../lib/substrate/index.ts";
+import { eventually } from "../support/eventually.ts";
 import { labDirectories } from "../support/lab.ts";
 import { expectNothingLeft, processesNaming } from "../support/nothing-left.ts";
 
@@ -73,11 +74,11 @@ test(
     const before = await stagings();
     const builder = await startBuilder("tree.yaml", "download");
     const [staging = "none"] = (await stagings()).filter((name) => !before.includes(name));
-    await vi.waitFor(async () => expect(await unpacked(staging)).toContain("usr"), 120_000);
+    await eventually(async () => expect(await unpacked(staging)).toContain("usr"), 120_000);
     expect(await processesWith(staging)).not.toEqual([]);
     builder.kill("SIGKILL");
     await once(builder, "exit");
-    await vi.waitFor(async () => expect(await processesWith(staging)).toEqual([]), 60_000);
+    await eventually(async () => expect(await processesWith(staging)).toEqual([]), 60_000);
     expect(await readFile("/proc/mounts", "utf8")).not.toContain(staging);
     await expectNothingLeft(directories());
     {

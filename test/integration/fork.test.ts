@@ -4,9 +4,10 @@ import { readdir, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { Paths } from "../../lib/host/index.ts";
 import type { Vm } from "../../lib/index.ts";
+import { eventually } from "../support/eventually.ts";
 import { expectRightClock } from "../support/inside.ts";
 import { labDirectories, openLab } from "../support/lab.ts";
 import { activateOne, said } from "../support/vms.ts";
@@ -28,11 +29,11 @@ echo before > /root/synced; sync; echo late > /root/unsynced`;
 
 async function tell(vm: Vm): Promise<string> {
   await shell(vm, "rm -f /run/told; kill -USR1 $(cat /run/pid)");
-  return vi.waitFor(async () => {
+  return eventually(async () => {
     const told = await shell(vm, "cat /run/told");
     expect(told).toMatch(/^[0-9a-f-]{36}$/);
     return told;
-  }, 10_000);
+  });
 }
 
 const count = async (vm: Vm) => Number(await shell(vm, "cat /run/count"));
@@ -54,7 +55,7 @@ test("forks go on from the memory and the disk of one instant, as others; the so
   await using lab = await openLab();
   const source = await activateOne(lab.pool, { substrate: "mini", network: { fabric: "mcast" } });
   await shell(source, PROGRAM);
-  await vi.waitFor(async () => expect(await count(source)).toBeGreaterThan(3), 10_000);
+  await eventually(async () => expect(await count(source)).toBeGreaterThan(3));
   const before = { secret: await tell(source), contents: await contents(source), identity: await identityOf(source) };
   const least = await count(source);
 
@@ -73,7 +74,7 @@ test("forks go on from the memory and the disk of one instant, as others; the so
     expect(await contents(vm)).toBe(before.contents);
     const seen = await count(vm);
     expect(seen).toBeGreaterThanOrEqual(least);
-    await vi.waitFor(async () => expect(await count(vm)).toBeGreaterThan(seen), 10_000);
+    await eventually(async () => expect(await count(vm)).toBeGreaterThan(seen));
   }
   expect([source.pid, await identityOf(source), source.state]).toEqual([pid, before.identity, "running"]);
   expect(
@@ -161,7 +162,7 @@ test("one VM is forked again and again: what lies under its disk stays short, an
   }
   if (kept === undefined) throw new Error("no fork was kept");
   const files = await digests(source);
-  await vi.waitFor(async () => expect(await instants()).toBeLessThanOrEqual(2), { timeout: 60_000, interval: 200 });
+  await eventually(async () => expect(await instants()).toBeLessThanOrEqual(2), 60_000);
   // Its own overlay and the substrate's disk, and at most two between them.
   for (const vm of [source, kept.fork]) expect((await imagesOf(vm)).length).toBeLessThanOrEqual(4);
   expect(await digests(source)).toBe(files);
@@ -200,7 +201,7 @@ test("an owner that is killed while a disk is made flat leaves that to the next 
   const source = lab.pool.vms.find((vm) => vm.id === id);
   if (source === undefined) throw new Error("the source is gone");
   await expectItself(source);
-  await vi.waitFor(async () => expect(await instants()).toBe(0), { timeout: 60_000, interval: 200 });
+  await eventually(async () => expect(await instants()).toBe(0), 60_000);
   expect(await imagesOf(source)).toHaveLength(2);
   const files = await digests(source);
   expect(files).toContain(digest);

@@ -1,5 +1,6 @@
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import type { Vm } from "../../lib/index.ts";
+import { eventually } from "../support/eventually.ts";
 import { labDirectories, openLab } from "../support/lab.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
 import { activateOne, said } from "../support/vms.ts";
@@ -17,7 +18,7 @@ test("a VM becomes a substrate as it runs, and goes on as itself", { timeout: 24
   const { pool } = lab;
   const source = await activateOne(pool, { substrate: "mini", hostname: "master", network: { fabric: "mcast" } });
   await shell(source, PROGRAM);
-  await vi.waitFor(async () => expect(await count(source)).toBeGreaterThan(3), 10_000);
+  await eventually(async () => expect(await count(source)).toBeGreaterThan(3));
   const least = await count(source);
 
   const built: string[] = [];
@@ -36,7 +37,7 @@ test("a VM becomes a substrate as it runs, and goes on as itself", { timeout: 24
   for (const vm of vms) {
     const first = await count(vm);
     expect(first).toBeGreaterThanOrEqual(least);
-    await vi.waitFor(async () => expect(await count(vm)).toBeGreaterThan(first), 10_000);
+    await eventually(async () => expect(await count(vm)).toBeGreaterThan(first));
     expect(await shell(vm, "cat /root/mark")).toBe("kept");
     expect(await shell(vm, "ls -A /root/.ash_history 2> /dev/null || echo gone")).toBe("gone");
     expect(await shell(vm, "hostname")).toBe(vm.hostname);

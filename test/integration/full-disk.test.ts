@@ -3,10 +3,11 @@ import { once } from "node:events";
 import { mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, it, vi } from "vitest";
+import { expect, it } from "vitest";
 import { qemuArgv } from "../../lib/host/index.ts";
 import { runTool } from "../../lib/host/run-tool.ts";
 import { QmpClient } from "../../lib/qmp/index.ts";
+import { eventually } from "../support/eventually.ts";
 
 const MIB = 2 ** 20;
 const DISK_MIB = 64;
@@ -90,14 +91,14 @@ it("a guest whose reads find the host's disk full while its disk is made flat is
   // It stays, though it can copy nothing: in life it ends a moment later, and that moment is meant.
   await qmp.execute("block-stream", { ...job, speed: 1, "on-error": "ignore", "auto-dismiss": true });
   await qmp.execute("cont", {});
-  await vi.waitFor(async () => expect(await status()).toBe("io-error"), { timeout: 30_000, interval: 100 });
+  await eventually(async () => expect(await status()).toBe("io-error"), 30_000);
   await qmp.execute("cont", {});
-  await vi.waitFor(async () => expect(await status()).toBe("io-error"), { timeout: 30_000, interval: 100 });
+  await eventually(async () => expect(await status()).toBe("io-error"), 30_000);
   expect(await reader.said()).not.toContain("E");
   await qmp.execute("block-job-cancel", { device: "flatten0" });
-  await vi.waitFor(async () => expect(await qmp.execute("query-block-jobs", {})).toEqual([]));
+  await eventually(async () => expect(await qmp.execute("query-block-jobs", {})).toEqual([]));
   await qmp.execute("cont", {});
-  await vi.waitFor(async () => expect(await reader.said()).toMatch(/^R{50}/), { timeout: 30_000, interval: 100 });
+  await eventually(async () => expect(await reader.said()).toMatch(/^R{50}/), 30_000);
   expect(await status()).toBe("running");
   // It reads on beyond the end of its disk, where any disk fails.
   expect((await reader.said()).slice(0, 50)).toBe("R".repeat(50));

@@ -5,9 +5,10 @@ import { existsSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { Paths } from "../../lib/host/index.ts";
 import type { Session, Vm } from "../../lib/index.ts";
+import { eventually } from "../support/eventually.ts";
 import { output } from "../support/inside.ts";
 import { labDirectories, openLab } from "../support/lab.ts";
 import { activateOne } from "../support/vms.ts";
@@ -32,10 +33,10 @@ async function says(stream: Readable, pattern: RegExp): Promise<string> {
 async function expectNoSessions(vm: Vm): Promise<void> {
   expect(existsSync(new Paths(labDirectories()).vm(vm.id).stream)).toBe(false);
   expect(await output(vm, "sh", "-c", "cat /sys/class/virtio-ports/*/name")).not.toContain("session");
-  await vi.waitFor(async () => {
+  await eventually(async () => {
     // Their arguments are empty when they have ended, and init has not looked yet.
     expect(await output(vm, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")).not.toContain("substrate-session-");
-  }, 10_000);
+  });
 }
 
 /** How many processes of the guest are `sleep`. */
@@ -102,7 +103,7 @@ test("a terminal: its size, Ctrl-C, the shell's status", async () => {
   expect(await says(session.stdout, /size.*# $/s)).toContain("50 132\r\n");
   session.stdin.write("sleep 100\n");
   await says(session.stdout, /sleep 100\r\n/);
-  await vi.waitFor(async () => expect(await sleeping(vm)).toBe(1), 10_000);
+  await eventually(async () => expect(await sleeping(vm)).toBe(1));
   session.stdin.write("\x03");
   await says(session.stdout, /# $/);
   session.stdin.write("echo status $?\n");
@@ -117,7 +118,7 @@ test("the end of a terminal's input reaches a shell that was busy when it came",
   await using session = await vm.session(["sh"], { tty: TTY });
   await says(session.stdout, /# $/);
   session.stdin.write("sleep 1; exit_code() { return 5; }; exit_code\n");
-  await vi.waitFor(async () => expect(await sleeping(vm)).toBe(1), 10_000);
+  await eventually(async () => expect(await sleeping(vm)).toBe(1));
   session.stdin.end(); // the terminal is not the shell's while another program has it
   expect(await session.exited).toEqual({ exitCode: 5, signal: null });
 });
@@ -137,7 +138,7 @@ test("a signal reaches what the program started; ending a session leaves none of
   await says(stubborn.stdout, /ready/);
   await stubborn[Symbol.asyncDispose]();
   expect(await stubborn.exited).toEqual({ exitCode: null, signal: 9 });
-  await vi.waitFor(async () => expect(await sleeping(vm)).toBe(0), 10_000);
+  await eventually(async () => expect(await sleeping(vm)).toBe(0));
   await expectNoSessions(vm);
 });
 
@@ -158,7 +159,7 @@ test("sessions end with their VM, and when they are aborted", async () => {
   abort.abort();
   await expect(aborted.exited).rejects.toMatchObject({ code: "ABORTED" });
   await aborted[Symbol.asyncDispose]();
-  await vi.waitFor(async () => expect(await sleeping(vm)).toBe(0), 10_000);
+  await eventually(async () => expect(await sleeping(vm)).toBe(0));
   await expect(vm.session(["true"], { signal: AbortSignal.timeout(20) })).rejects.toMatchObject({ code: "ABORTED" });
   await expectNoSessions(vm);
   const last = await vm.session(["sleep", "100"]);
@@ -213,7 +214,7 @@ test("what an owner leaves that is killed in the middle of a session is taken aw
   const [vm] = lab.pool.vms;
   if (vm === undefined) throw new Error("no VM");
   await expectNoSessions(vm);
-  await vi.waitFor(async () => expect(await sleeping(vm)).toBe(0), 10_000);
+  await eventually(async () => expect(await sleeping(vm)).toBe(0));
   expect(await vm.fork(1)).toHaveLength(1);
   expect(await ended(await vm.session(["hostname"]))).toMatchObject({ stdout: `${vm.hostname}\n` });
 });

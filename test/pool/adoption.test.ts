@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Vm } from "../../lib/clone/index.ts";
 import { processStartTime } from "../../lib/host/index.ts";
 import type { ActivateSpec, Pool } from "../../lib/pool/index.ts";
+import { eventually } from "../support/eventually.ts";
 import { FakeHost, openFakePool } from "../support/fake-host.ts";
 import { addFakeSubstrate } from "../support/fake-substrate.ts";
 import { expectNothingLeft, NOTHING_COLLECTED } from "../support/nothing-left.ts";
@@ -102,7 +103,7 @@ describe("a VM that was taken over", () => {
     const [victim, other] = byName(next);
     const seen = announced(next);
     process.kill(victim?.pid ?? 0, "SIGKILL");
-    await vi.waitFor(() => expect(seen).toEqual(["exit fake-0"]), { timeout: 1000 });
+    await eventually(() => expect(seen).toEqual(["exit fake-0"]));
     await expect(victim?.exec(["true"])).rejects.toMatchObject({ code: "VM_GONE" });
     expect(next.vms).toEqual([other]);
     expect(await activateOne(next)).toMatchObject({ hostname: "fake-0", address: "10.77.0.1" });
@@ -141,7 +142,7 @@ describe("a VM that was taken over", () => {
     process.kill(stopped?.pid ?? 0, "SIGSTOP");
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const opening = fake.host.open();
-    await vi.waitFor(() => {
+    await eventually(() => {
       vi.advanceTimersByTime(FIRST_WORD_MS);
       return expect(Promise.race([opening, Promise.reject(new Error("not yet"))])).resolves.toBeDefined();
     });
@@ -152,7 +153,7 @@ describe("a VM that was taken over", () => {
       [other?.pid, "running"],
     ]);
     process.kill(stopped?.pid ?? 0, "SIGCONT");
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       await byName(next)[0]?.heartbeat(500);
       expect(byName(next)[0]?.state).toBe("running");
     });
@@ -193,7 +194,7 @@ describe("a VM that ended while nobody owned it", () => {
     const [dead, alive] = await fake.pool.activate(2, SPEC);
     await fake.pool.close({ vms: "keep" });
     process.kill(dead?.pid ?? 0, "SIGKILL");
-    await vi.waitFor(async () => expect(await processStartTime(dead?.pid ?? 0)).toBeUndefined());
+    await eventually(async () => expect(await processStartTime(dead?.pid ?? 0)).toBeUndefined());
     await using next = await fake.host.open();
     expect(next.vms.map(({ id }) => id)).toEqual([alive?.id]);
     expect(await activateOne(next)).toMatchObject({ hostname: "fake-0", address: "10.77.0.1" });

@@ -1,7 +1,8 @@
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { processStartTime } from "../../lib/host/index.ts";
 import type { ActivateSpec } from "../../lib/pool/index.ts";
 import { miniRecipe } from "../../lib/substrate/recipes/mini.ts";
+import { eventually } from "../support/eventually.ts";
 import { type FakePool, openFakePool } from "../support/fake-host.ts";
 import { addFakeGuestFiles } from "../support/fake-substrate.ts";
 import { NOTHING_COLLECTED } from "../support/nothing-left.ts";
@@ -55,7 +56,7 @@ describe("a dock", () => {
     const primed = fake.qemu.vms.map(({ pid }) => pid);
     await fake.pool.dock("fake", { min: 2, hostname: "node-{index}" });
     await fake.pool.docked("fake", { count: 2 });
-    await vi.waitFor(async () => expect(await living(primed)).toBe(0));
+    await eventually(async () => expect(await living(primed)).toBe(0));
     expect(await activateOne(fake.pool, { ...SPEC, hostname: "node-{index}" })).toMatchObject({
       hostname: expect.stringMatching(/^node-[01]$/), // two were made at the same time
       origin: "docked",
@@ -65,7 +66,7 @@ describe("a dock", () => {
   it("that is made smaller ends what is too much, and their leases are free", async () => {
     await using fake = await docked(3);
     await fake.pool.dock("fake", { min: 1 });
-    await vi.waitFor(async () => expect(await living(fake.qemu.vms.map(({ pid }) => pid))).toBe(1));
+    await eventually(async () => expect(await living(fake.qemu.vms.map(({ pid }) => pid))).toBe(1));
     const hostname = ["fake-0", "fake-1", "fake-2"];
     expect(await fake.pool.activate(3, { ...SPEC, hostname })).toHaveLength(3);
   });

@@ -1,7 +1,8 @@
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { VmSubstrateError } from "../../lib/core/index.ts";
 import type { DockStatus, Pool } from "../../lib/pool/index.ts";
 import { miniRecipe } from "../../lib/substrate/recipes/mini.ts";
+import { eventually } from "../support/eventually.ts";
 import { openFakePool } from "../support/fake-host.ts";
 import { addFakeGuestFiles, addFakeSubstrate } from "../support/fake-substrate.ts";
 import { activateOne } from "../support/vms.ts";
@@ -28,12 +29,12 @@ describe("a dock", () => {
     const seen = newsOfDocks(fake.pool);
     await fake.pool.dock("fake", { min: 2, primed: false });
     await fake.pool.docked("fake", { count: 2 });
-    await vi.waitFor(() => expect(seen.at(-1)).toMatchObject({ ready: 2, starting: 0 }));
+    await eventually(() => expect(seen.at(-1)).toMatchObject({ ready: 2, starting: 0 }));
     expect(seen[0]).toMatchObject({ substrate: "fake", version: 1, ready: 0, target: 2, min: 2, breaker: "closed" });
     const texts = seen.map((status) => JSON.stringify(status));
     expect(texts.filter((text, i) => text === texts[i - 1])).toEqual([]);
     await fake.pool.activate(1, SPEC);
-    await vi.waitFor(() => expect(seen.some((one) => typeof one === "object" && one.ready === 1)).toBe(true));
+    await eventually(() => expect(seen.some((one) => typeof one === "object" && one.ready === 1)).toBe(true));
   });
 
   it("whose clones do not start is told of with its failures and the last error", async () => {
@@ -42,7 +43,7 @@ describe("a dock", () => {
     const seen = newsOfDocks(fake.pool);
     await fake.pool.dock("fake", { min: 1 });
     const failed = { failures: 1, lastError: expect.stringContaining("QEMU ended") };
-    await vi.waitFor(() => expect(seen).toContainEqual(expect.objectContaining(failed)));
+    await eventually(() => expect(seen).toContainEqual(expect.objectContaining(failed)));
   });
 
   it("that is taken away is told of once more, and not again", async () => {
@@ -63,7 +64,7 @@ describe("a dock", () => {
     const seen = newsOfDocks(fake.pool);
     await addFakeGuestFiles(fake.host.paths, miniRecipe);
     await fake.pool.build({ recipe: "mini", name: "fake" });
-    await vi.waitFor(() => expect(seen.at(-1)).toMatchObject({ version: 2, max: 1 }));
+    await eventually(() => expect(seen.at(-1)).toMatchObject({ version: 2, max: 1 }));
     expect(seen.filter((one) => typeof one === "string")).toEqual([]);
   });
 });

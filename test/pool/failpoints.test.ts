@@ -1,6 +1,7 @@
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { FAILPOINTS, type Failpoint } from "../../lib/clone/index.ts";
 import { Pool } from "../../lib/pool/index.ts";
+import { eventually } from "../support/eventually.ts";
 import { FakeHost } from "../support/fake-host.ts";
 import { addFakeSubstrate } from "../support/fake-substrate.ts";
 import { KEYED, liveALife } from "../support/life.ts";
@@ -37,7 +38,7 @@ async function expectWhole(pool: Pool, host: FakeHost): Promise<void> {
     expect(new Set(pool.vms.map((vm) => vm[part])).size).toBe(pool.vms.length);
   }
   await Promise.all(pool.vms.map((vm) => vm.release()));
-  await vi.waitFor(() => expectNothingLeft(host.paths, { open: true })); // docked clones end in the background
+  await eventually(() => expectNothingLeft(host.paths, { open: true })); // docked clones end in the background
   const names = (await pool.activate(2, { substrate: "fake" })).map(
     ({ hostname, address }) => `${hostname} ${address}`,
   );

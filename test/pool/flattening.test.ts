@@ -1,8 +1,9 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { FAILPOINTS, type Failpoint, type Vm } from "../../lib/clone/index.ts";
 import { Pool } from "../../lib/pool/index.ts";
+import { eventually } from "../support/eventually.ts";
 import { FakeHost, type FakePool, openFakePool } from "../support/fake-host.ts";
 import type { FakeScript } from "../support/fake-qemu-script.ts";
 import { addFakeSubstrate } from "../support/fake-substrate.ts";
@@ -37,7 +38,7 @@ async function openWithSource(script: FakeScript = {}): Promise<FakePool & { rea
 
 /** Its one overlay is on its substrate's disk, and it answers. */
 async function expectFlat(host: FakeHost, vm: Vm): Promise<void> {
-  await vi.waitFor(async () => expect(await instantsOf(host)).toEqual([]), 5000);
+  await eventually(async () => expect(await instantsOf(host)).toEqual([]));
   const { dir } = host.paths.vm(vm.id);
   const overlays = (await readdir(dir)).filter((name) => name.endsWith(".qcow2"));
   expect(overlays).toHaveLength(1);
@@ -50,12 +51,12 @@ async function expectFlat(host: FakeHost, vm: Vm): Promise<void> {
 
 /** What is under its disk is no more than may stay, and its folder has nothing else. */
 async function expectShort(host: FakeHost, vm: Vm): Promise<void> {
-  await vi.waitFor(async () => {
+  await eventually(async () => {
     const { length } = await instantsOf(host);
     expect(length).toBeLessThanOrEqual(2);
     const names = await readdir(host.paths.vm(vm.id).dir);
     expect(names.filter((name) => name.endsWith(".qcow2"))).toHaveLength(1 + length);
-  }, 5000);
+  });
   await expectAlive(vm);
 }
 
@@ -90,7 +91,7 @@ describe("a VM that was forked", () => {
     const grandchild = await onlyFork(child);
     const last = await onlyFork(grandchild);
     await fakeOf(fake, last).follow({});
-    await vi.waitFor(() => expect(fakeOf(fake, last).steps).toContain("flattened"));
+    await eventually(() => expect(fakeOf(fake, last).steps).toContain("flattened"));
     await Promise.all([fake.source, child, grandchild].map((vm) => vm.release()));
     await expectFlat(fake.host, last);
     await expectAlive(await onlyFork(last));
@@ -104,7 +105,7 @@ describe("a VM that was forked", () => {
     await expect(fake.source.fork(1)).rejects.toMatchObject({ code: "FORK_REFUSED", details: { depth: 16 } });
     await expectAlive(fake.source);
     await fakeOf(fake, fake.source).follow({});
-    await vi.waitFor(() => forkTimes(fake.source, 1), 10_000);
+    await eventually(() => forkTimes(fake.source, 1));
     await expectShort(fake.host, fake.source);
   }, 30_000);
 });
@@ -129,7 +130,7 @@ describe("while a disk is made flat", () => {
     await forkTimes(fake.source, 7);
     await vm.follow({ at: { flattened: "hold" } });
     await forkTimes(fake.source, 1);
-    await vi.waitFor(() => expect(vm.steps.at(-1)).toBe("flattened"), 5000);
+    await eventually(() => expect(vm.steps.at(-1)).toBe("flattened"));
     let isDone = false;
     const forking = forkTimes(fake.source, 1).then(() => {
       isDone = true;
@@ -147,7 +148,7 @@ describe("while a disk is made flat", () => {
     const vm = await fake.qemu.reached("flattened");
     await fake.source.park();
     vm.pass("flattened");
-    await vi.waitFor(async () => expect(await instantsOf(fake.host)).toEqual([]), 5000);
+    await eventually(async () => expect(await instantsOf(fake.host)).toEqual([]));
     await fake.source.resume();
     await expectFlat(fake.host, fake.source);
   });
@@ -173,9 +174,9 @@ describe("while a disk is made flat", () => {
   it.each(["flatten", "flattened"] as const)("its QEMU may die at %s, and nothing is left", async (step) => {
     await using fake = await openWithSource({ at: { [step]: "die" } });
     const forking = forkTimes(fake.source, 3).catch(() => {});
-    await vi.waitFor(() => expect(fake.source.state).toBe("failed"), 5000);
+    await eventually(() => expect(fake.source.state).toBe("failed"));
     await forking;
-    await vi.waitFor(() => expectNothingLeft(fake.host.paths, { open: true }));
+    await eventually(() => expectNothingLeft(fake.host.paths, { open: true }));
   });
 
   it.each(["flatten", "flattened"] as const)(
@@ -184,7 +185,7 @@ describe("while a disk is made flat", () => {
       await using fake = await openWithSource({ at: { [step]: "fail" } });
       await forkTimes(fake.source, 3);
       const vm = await fake.qemu.reached(step);
-      await vi.waitFor(() => expect(vm.steps.filter((one) => one === step).length).toBeGreaterThan(1), 5000);
+      await eventually(() => expect(vm.steps.filter((one) => one === step).length).toBeGreaterThan(1));
       expect(await instantsOf(fake.host)).toHaveLength(3);
       await expectAlive(fake.source);
       await vm.follow({});
@@ -244,7 +245,7 @@ describe("at each moment of it", () => {
       await using pool = await Pool.open(host.options(), { failpoint: once });
       const source = await activateOne(pool);
       await forkTimes(source, 3);
-      await vi.waitFor(() => expect(times).toBeGreaterThan(0));
+      await eventually(() => expect(times).toBeGreaterThan(0));
       await expectAlive(source);
       if (failpoint !== "flatten.recorded") await expectFlat(host, source);
       await forkTimes(source, 1); // which also removes what was not swept

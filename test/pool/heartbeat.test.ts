@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Vm } from "../../lib/clone/index.ts";
 import { Health } from "../../lib/pool/health.ts";
+import { eventually } from "../support/eventually.ts";
 import { openFakePool } from "../support/fake-host.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
 import { activateOne, announced, fakeOf, said } from "../support/vms.ts";
@@ -28,7 +29,7 @@ describe("a VM whose QEMU is stopped", () => {
     expect(await activateOne(fake.pool)).toMatchObject({ hostname: "fake-2" });
     expect(seen).toEqual(["unresponsive fake-0", "activated fake-2"]);
     process.kill(stopped.pid, "SIGCONT");
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       await stopped.heartbeat(1000);
       expect(stopped.state).toBe("running");
     });
@@ -53,7 +54,7 @@ describe("a VM whose QEMU is stopped", () => {
     const seen = announced(fake.pool);
     const pinged = () => fakeOf(fake, vm).steps.filter((step) => step === "agent").length;
     const rounds = async (ms: number, until: () => void) => {
-      await vi.waitFor(() => {
+      await eventually(() => {
         vi.advanceTimersByTime(ms);
         until();
       });
@@ -101,7 +102,7 @@ describe("a VM that is parked", () => {
     await machine.follow({ at: { agent: "hold" } });
     const before = machine.steps.length;
     const beating = vm.heartbeat(300);
-    await vi.waitFor(() => expect(machine.steps.slice(before)).toContain("agent"));
+    await eventually(() => expect(machine.steps.slice(before)).toContain("agent"));
     await vm.park();
     await beating;
     expect(seen).toEqual(["parked fake-0"]);

@@ -1,7 +1,8 @@
 import { readdir } from "node:fs/promises";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { processStartTime } from "../../lib/host/index.ts";
 import type { ActivateSpec } from "../../lib/pool/index.ts";
+import { eventually } from "../support/eventually.ts";
 import { openFakePool } from "../support/fake-host.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
 
@@ -63,7 +64,7 @@ describe("a VM whose QEMU is killed", () => {
     await new Promise(setImmediate);
     expect(fake.pool.vms).toEqual([]); // nobody has it before all are made
     process.kill(first.pid, "SIGKILL");
-    await vi.waitFor(async () => expect(await readdir(fake.host.paths.vms)).toHaveLength(1));
+    await eventually(async () => expect(await readdir(fake.host.paths.vms)).toHaveLength(1));
     second.pass("load");
     await expect(activating).rejects.toMatchObject({ code: "QEMU_EXITED" });
   });

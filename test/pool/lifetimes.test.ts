@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { ActivateSpec } from "../../lib/pool/index.ts";
 import { beginLifetime, extendLifetime, nextDue } from "../../lib/pool/lifetime.ts";
+import { eventually } from "../support/eventually.ts";
 import { FakeHost, openFakePool } from "../support/fake-host.ts";
 import { addFakeSubstrate } from "../support/fake-substrate.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
@@ -25,7 +26,7 @@ describe("a VM's time", () => {
     const seen = announced(fake.pool);
     const vm = await activateOne(fake.pool, { ...SPEC, ttlMs: SHORT_MS });
     expect(Math.abs((vm.expiresAt?.getTime() ?? 0) - Date.now() - SHORT_MS)).toBeLessThan(NEAR_MS);
-    await vi.waitFor(() => expect(seen).toEqual(["activated fake-0", "released fake-0"]));
+    await eventually(() => expect(seen).toEqual(["activated fake-0", "released fake-0"]));
     await expect(vm.exec(["true"])).rejects.toMatchObject({ code: "VM_GONE" });
     await expectNothingLeft(fake.host.paths, { open: true });
   });
@@ -38,8 +39,8 @@ describe("a VM's time", () => {
   it("can end in parking it, until it is resumed", async () => {
     await using fake = await openFakePool();
     const vm = await activateOne(fake.pool, { ...SPEC, ttlMs: SHORT_MS, onExpiry: "park" });
-    await vi.waitFor(() => expect(vm.state).toBe("parked"));
-    await vi.waitFor(() => expect(vm.expiresAt).toBeUndefined());
+    await eventually(() => expect(vm.state).toBe("parked"));
+    await eventually(() => expect(vm.expiresAt).toBeUndefined());
     await vm.resume();
     await fake.pool.close({ vms: "keep" });
     await using next = await fake.host.open();
@@ -53,7 +54,7 @@ describe("a VM's time", () => {
     const seen = announced(fake.pool);
     const spec: ActivateSpec = { ...SPEC, ttlMs: SHORT_MS, maxLifetimeMs: 3 * SHORT_MS, onExpiry: "park" };
     await activateOne(fake.pool, spec);
-    await vi.waitFor(() => expect(seen).toEqual(["activated fake-0", "parked fake-0", "released fake-0"]));
+    await eventually(() => expect(seen).toEqual(["activated fake-0", "parked fake-0", "released fake-0"]));
   });
 
   it("is put off by extend, from now on", async () => {
@@ -63,10 +64,10 @@ describe("a VM's time", () => {
     expect(Math.abs(at.getTime() - Date.now() - HOUR_MS)).toBeLessThan(NEAR_MS);
     expect(Math.abs((vm.expiresAt?.getTime() ?? 0) - at.getTime())).toBeLessThan(NEAR_MS);
     const other = await activateOne(fake.pool, { ...SPEC, ttlMs: SHORT_MS });
-    await vi.waitFor(() => expect(other.state).toBe("released"));
+    await eventually(() => expect(other.state).toBe("released"));
     expect(vm.state).toBe("running");
     await vm.extend(1); // also nearer
-    await vi.waitFor(() => expect(vm.state).toBe("released"));
+    await eventually(() => expect(vm.state).toBe("released"));
   });
 
   it("is not put off beyond maxLifetimeMs", async () => {
@@ -90,7 +91,7 @@ describe("a VM's time", () => {
     await fake.qemu.reached("stop");
     await vm.extend(HOUR_MS);
     machine.pass("stop");
-    await vi.waitFor(() => expect(vm.state).toBe("parked"));
+    await eventually(() => expect(vm.state).toBe("parked"));
     await new Promise(setImmediate);
     expect(Math.abs((vm.expiresAt?.getTime() ?? 0) - Date.now() - HOUR_MS)).toBeLessThan(NEAR_MS);
   });
@@ -104,7 +105,7 @@ describe("a VM's time goes on", () => {
     await lasting.extend(HOUR_MS);
     await fake.pool.close({ vms: "keep" });
     await using next = await fake.host.open();
-    await vi.waitFor(() => expect(next.vms.map(({ id }) => id)).toEqual([lasting.id]));
+    await eventually(() => expect(next.vms.map(({ id }) => id)).toEqual([lasting.id]));
     const [vm] = next.vms;
     expect(Math.abs((vm?.expiresAt?.getTime() ?? 0) - Date.now() - HOUR_MS)).toBeLessThan(NEAR_MS);
   });
@@ -117,7 +118,7 @@ describe("a VM's time goes on", () => {
       expect(owner.said).toEqual(["ready"]);
     }
     await using next = await host.open();
-    await vi.waitFor(() => expect(next.vms).toEqual([]), { timeout: 3000 });
+    await eventually(() => expect(next.vms).toEqual([]));
     await expectNothingLeft(host.paths, { open: true });
   });
 
@@ -130,7 +131,7 @@ describe("a VM's time goes on", () => {
     const lasting = await activateOne(fake.pool, { ...SPEC, ttlMs: HOUR_MS / 2 });
     const short = await activateOne(fake.pool, { ...SPEC, ttlMs: SHORT_MS });
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + byMs });
-    await vi.waitFor(() => expect(short.state).toBe("released"));
+    await eventually(() => expect(short.state).toBe("released"));
     expect(lasting.state).toBe("running");
     await fake.pool.close({ vms: "keep" });
     await using next = await fake.host.open();

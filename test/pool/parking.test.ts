@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Vm } from "../../lib/clone/index.ts";
+import { eventually } from "../support/eventually.ts";
 import { openFakePool } from "../support/fake-host.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
 import { activateOne, announced, fakeOf, said } from "../support/vms.ts";
@@ -108,7 +109,7 @@ describe("park, resume and release at the same time", () => {
     await machine.follow({ at: { [step]: "hold" } });
     const calling = vm[call]();
     calling.catch(() => {});
-    await vi.waitFor(() => expect(machine.steps.slice(before)).toContain(step));
+    await eventually(() => expect(machine.steps.slice(before)).toContain(step));
     const released = vm.release();
     machine.pass(step); // answered while the VM is already being ended
     await released;
@@ -134,7 +135,7 @@ describe("a VM that is resumed", () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const resuming = vm.resume();
     resuming.catch(() => {});
-    await vi.waitFor(() => expect(machine.requests.length).toBeGreaterThan(asked));
+    await eventually(() => expect(machine.requests.length).toBeGreaterThan(asked));
     vi.advanceTimersByTime(5000);
     vi.useRealTimers();
     await expect(resuming).rejects.toMatchObject({ code: "VM_UNRESPONSIVE", details: { id: vm.id } });
@@ -166,7 +167,7 @@ describe("a VM that is resumed", () => {
     const seen = announced(fake.pool);
     await fakeOf(fake, vm).follow({ at: { cont: "die" } });
     await expect(vm.resume()).rejects.toMatchObject({ code: "VM_GONE" });
-    await vi.waitFor(() => expect(seen).toEqual(["exit fake-0"]));
+    await eventually(() => expect(seen).toEqual(["exit fake-0"]));
     expect(fake.pool.vms).toEqual([]);
   });
 

@@ -1,8 +1,9 @@
 import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ActivateSpec } from "../../lib/pool/index.ts";
+import { eventually } from "../support/eventually.ts";
 import { FakeHost, openFakePool } from "../support/fake-host.ts";
 import { addFakeSubstrate } from "../support/fake-substrate.ts";
 import { IoFaults } from "../support/io-faults.ts";
@@ -31,7 +32,7 @@ describe("a process that may open few files", () => {
     const ids: string[] = [];
     {
       await using owner = PoolOwner.begin({ options, does: "descriptors" }, { argv });
-      await vi.waitFor(() => expect(owner.said.at(-1)).toBe("ready"), { timeout: 20_000, interval: 50 });
+      await eventually(() => expect(owner.said.at(-1)).toBe("ready"));
       expect(new Set(wordsOf(owner, "refused"))).toEqual(new Set(["INSUFFICIENT_DESCRIPTORS"]));
       ids.push(...wordsOf(owner, "handed"));
       expect(ids.length).toBeGreaterThan(4);
@@ -60,7 +61,7 @@ describe("a store that cannot be written any more", () => {
     let left = "";
     {
       await using owner = PoolOwner.begin({ options: host.options(), does: "disk" }, { env });
-      await vi.waitFor(() => expect(owner.said.at(-1)).toBe("ready"), { timeout: 8000 });
+      await eventually(() => expect(owner.said.at(-1)).toBe("ready"));
       expect(wordsOf(owner, "activate")).toEqual(["STORE_UNWRITABLE", "STORE_UNWRITABLE"]);
       expect(wordsOf(owner, "park")).toEqual(["STORE_UNWRITABLE"]);
       expect(wordsOf(owner, "extend")).toEqual(["STORE_UNWRITABLE"]);
@@ -99,7 +100,7 @@ describe("a VM whose memory's file system is full", () => {
     const causes: unknown[] = [];
     victim?.events.on("exit", (cause) => void causes.push(cause));
     process.kill(victim?.pid ?? 0, "SIGBUS"); // what the kernel sends
-    await vi.waitFor(() => expect(seen).toEqual(["exit fake-0"]));
+    await eventually(() => expect(seen).toEqual(["exit fake-0"]));
     expect(causes).toEqual([{ code: null, signal: "SIGBUS" }]);
     await victim?.release();
     expect((await other?.exec(["hostname"]))?.stdout).toBe("fake-1\n");

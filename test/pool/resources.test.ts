@@ -1,6 +1,7 @@
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { ActivateSpec } from "../../lib/pool/index.ts";
 import type { Manifest } from "../../lib/substrate/index.ts";
+import { eventually } from "../support/eventually.ts";
 import { type FakePool, openFakePool } from "../support/fake-host.ts";
 import type { FakeScript, FakeStep } from "../support/fake-qemu-script.ts";
 import { addFakeSubstrate, FAKE_GUEST } from "../support/fake-substrate.ts";
@@ -62,7 +63,7 @@ describe.each(ORIGINS)("a %s VM", (_, docked, spec) => {
       await expect(activating).rejects.toMatchObject({ code });
       expect(fake.pool.vms).toEqual([]);
       await fake.pool.dock("fake", { min: 0 });
-      await vi.waitFor(() => expectNothingLeft(fake.host.paths, { open: true }));
+      await eventually(() => expectNothingLeft(fake.host.paths, { open: true }));
     }
   });
 
@@ -80,7 +81,7 @@ describe.each(ORIGINS)("a %s VM", (_, docked, spec) => {
     expect(failure).toMatchObject({ code: "RESOURCES_UNVERIFIED", details: { resource } });
     expect((failure as Error).message.length).toBeLessThan(400);
     await fake.pool.dock("fake", { min: 0 });
-    await vi.waitFor(() => expectNothingLeft(fake.host.paths, { open: true }));
+    await eventually(() => expectNothingLeft(fake.host.paths, { open: true }));
   });
 
   it("is none when its guest cannot take up what it was given", async () => {

@@ -1,5 +1,6 @@
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { ActivateSpec, Pool } from "../../lib/pool/index.ts";
+import { eventually } from "../support/eventually.ts";
 import { openFakePool } from "../support/fake-host.ts";
 import { activateOne } from "../support/vms.ts";
 
@@ -39,9 +40,9 @@ describe("a call that finds too little memory", () => {
     const seen = positions(fake.pool);
     const [first, second] = await fake.pool.activate(2, SPEC);
     const large = fake.pool.activate(2, WAITING);
-    await vi.waitFor(() => expect(seen).toEqual(["2 as 1"]));
+    await eventually(() => expect(seen).toEqual(["2 as 1"]));
     const small = fake.pool.activate(1, WAITING);
-    await vi.waitFor(() => expect(seen).toEqual(["2 as 1", "1 as 2"]));
+    await eventually(() => expect(seen).toEqual(["2 as 1", "1 as 2"]));
     const impatient = fake.pool.activate(1, SPEC);
     await expect(impatient).rejects.toMatchObject({ code: "INSUFFICIENT_MEMORY", details: { waiting: 2 } });
     await first?.release();
@@ -65,7 +66,7 @@ describe("a call that finds too little memory", () => {
       fake.pool.activate(1, WAITING),
     ];
     for (const one of [late, aborted, closed]) one.catch(() => {});
-    await vi.waitFor(() => expect(seen).toHaveLength(3));
+    await eventually(() => expect(seen).toHaveLength(3));
     controller.abort();
     await expect(aborted).rejects.toMatchObject({ code: "ABORTED" });
     await expect(late).rejects.toMatchObject({ code: "TIMEOUT" });
@@ -79,7 +80,7 @@ describe("a call that finds too little memory", () => {
     const seen = positions(fake.pool);
     const [first] = await fake.pool.activate(2, SPEC);
     const waiting = fake.pool.activate(1, WAITING);
-    await vi.waitFor(() => expect(seen).toEqual(["1 as 1"]));
+    await eventually(() => expect(seen).toEqual(["1 as 1"]));
     await fake.pool.dock("fake", { min: 1 });
     await first?.release();
     expect(await waiting).toMatchObject([{ origin: "cloned" }]);
@@ -90,7 +91,7 @@ describe("a call that finds too little memory", () => {
     await using fake = await openFakePool(ROOM_FOR_TWO);
     const [first] = await fake.pool.activate(2, SPEC);
     await fake.pool.dock("fake", { min: 1, primed: false });
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(fake.pool.docks).toMatchObject([
         { ready: 0, failures: 0, breaker: "closed", lastError: expect.stringContaining("needs about 64.0 MiB") },
       ]),
@@ -117,7 +118,7 @@ describe("a call that finds too few addresses", () => {
     const seen = positions(fake.pool);
     const vms = await fake.pool.activate(2, { ...SPEC, network });
     const waiting = fake.pool.activate(1, { ...WAITING, network });
-    await vi.waitFor(() => expect(seen).toEqual(["1 as 1"]));
+    await eventually(() => expect(seen).toEqual(["1 as 1"]));
     await vms[0]?.release();
     expect(await waiting).toMatchObject([{ address: "10.1.0.1" }]);
   });

@@ -3,10 +3,11 @@ import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Vm } from "../../../lib/clone/index.ts";
 import { MAX_SESSIONS, OUTPUT_WINDOW_BYTES } from "../../../lib/clone/session/frames.ts";
 import { sessionProgram } from "../../../lib/substrate/index.ts";
+import { eventually } from "../../support/eventually.ts";
 import { FakeHost, type FakePool, openFakePool } from "../../support/fake-host.ts";
 import type { FakeScript, FakeStep } from "../../support/fake-qemu-script.ts";
 import { addFakeSubstrate } from "../../support/fake-substrate.ts";
@@ -242,7 +243,7 @@ describe("sessions of one VM", () => {
     await using opened = await openVm({ at: { split: "hold" } });
     const fake = fakeOf(opened.fake, opened.vm);
     const forking = opened.vm.fork(1);
-    await vi.waitFor(() => expect(fake.steps).toContain("split"), 5000);
+    await eventually(() => expect(fake.steps).toContain("split"));
     const opening = opened.vm.session(["true"]);
     await opened.vm.memory(); // a turn of the event loop and more
     expect(fake.steps).not.toContain("add-chardev");
@@ -290,14 +291,14 @@ describe("a session that cannot be opened", () => {
   it.each(BRING_UP)("because QEMU dies at %s fails with VM_GONE", async (step) => {
     await using opened = await openVm({ at: { [step]: "die" } });
     await expect(opened.vm.session(["true"])).rejects.toMatchObject({ code: "VM_GONE" });
-    await vi.waitFor(() => expect(existsSync(opened.fake.host.paths.vm(opened.vm.id).dir)).toBe(false), 5000);
+    await eventually(() => expect(existsSync(opened.fake.host.paths.vm(opened.vm.id).dir)).toBe(false));
   });
 
   it.each(BRING_UP)("because its VM is released at %s fails with VM_GONE", async (step) => {
     await using opened = await openVm({ at: { [step]: "hold" } });
     const opening = opened.vm.session(["sleep"]);
     const failing = expect(opening).rejects.toMatchObject({ code: "VM_GONE" });
-    await vi.waitFor(() => expect(fakeOf(opened.fake, opened.vm).steps).toContain(step), 5000);
+    await eventually(() => expect(fakeOf(opened.fake, opened.vm).steps).toContain(step));
     await opened.vm.release();
     await failing;
   });
@@ -306,7 +307,7 @@ describe("a session that cannot be opened", () => {
     await using opened = await openVm({ at: { [step]: "hold" } });
     const fake = fakeOf(opened.fake, opened.vm);
     const failing = expect(opened.vm.session(["sleep"])).rejects.toMatchObject({ code: "VM_GONE" });
-    await vi.waitFor(() => expect(fake.steps).toContain(step), 5000);
+    await eventually(() => expect(fake.steps).toContain(step));
     const closing = opened.fake.pool.close({ vms: "keep" });
     await fake.follow({});
     fake.pass(step);
@@ -323,7 +324,7 @@ describe("a session that cannot be opened", () => {
     const fake = fakeOf(opened.fake, opened.vm);
     const abort = new AbortController();
     const opening = opened.vm.session(["sleep"], { signal: abort.signal });
-    await vi.waitFor(() => expect(fake.steps).toContain(step), 5000);
+    await eventually(() => expect(fake.steps).toContain(step));
     abort.abort();
     await fake.follow({});
     fake.pass(step);
@@ -391,7 +392,7 @@ describe("an open session", () => {
       await using opened = await openVm({ at: { [step]: "fail" } });
       const session = await opened.vm.session(["sleep"]);
       const leaving = session[Symbol.asyncDispose]();
-      await vi.waitFor(() => expect(fakeOf(opened.fake, opened.vm).steps).toContain(step), 5000);
+      await eventually(() => expect(fakeOf(opened.fake, opened.vm).steps).toContain(step));
       await fakeOf(opened.fake, opened.vm).follow({});
       await leaving;
       const [fork] = await opened.vm.fork(1);

@@ -1,10 +1,11 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { ensurePrivateDir, qcow2BackingFile } from "../../../lib/host/index.ts";
 import { runTool } from "../../../lib/host/run-tool.ts";
 import { recipeFromFile } from "../../../lib/substrate/index.ts";
+import { eventually } from "../../support/eventually.ts";
 import { FakeHost } from "../../support/fake-host.ts";
 import { createDisk } from "../../support/fake-substrate.ts";
 import { expectNothingLeft } from "../../support/nothing-left.ts";
@@ -84,7 +85,7 @@ describe("a builder that is killed while it makes layers", () => {
       const vm = await host.qemu.reached("layer");
       for (let done = 1; done < step; done++) {
         vm.pass("layer");
-        await vi.waitFor(() => expect(vm.steps.filter((one) => one === "layer")).toHaveLength(done + 1), 5000);
+        await eventually(() => expect(vm.steps.filter((one) => one === "layer")).toHaveLength(done + 1));
       }
       await owner[Symbol.asyncDispose]();
       expect(await layers()).toEqual([]);

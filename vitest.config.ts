@@ -1,9 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 /** Minutes of one processor each: guests of distributions, made and booted. They share nothing with the other integration tests. */
-const DISTRIBUTIONS = ["debian", "cloud-image", "disk-recipe", "file-systems", "build-killed"].map(
-  (name) => `test/integration/${name}.test.ts`,
-);
+const DISTRIBUTIONS = ["debian", "cloud-image", "build-killed"].map((name) => `test/integration/${name}.test.ts`);
 /** Of real guests: one file at a time, because two cores under TCG cannot give many guests their deadlines at once. */
 const REAL = {
   globalSetup: ["test/support/integration-setup.ts"],

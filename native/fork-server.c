@@ -22,10 +22,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,10 +35,6 @@
 #define ARGUMENTS_CAP 1024
 #define FILES_CAP 16
 #define LAST_SIGNAL 64
-#define POPULATED (4608 * 1024) /* Bytes of translated code. */
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 #define MALFORMED_STATUS 3 /* The exit status after a request that no owner of ours sends. */
 
 enum request_kind { START = 1, SIGNAL = 2 };
@@ -69,7 +63,6 @@ static char *arguments[ARGUMENTS_CAP + 2];
 static char *room;
 static size_t room_length;
 static sigset_t usual_signals;
-static int is_child;
 
 static void receive(void *target, size_t length) {
     char *next = target;
@@ -175,7 +168,6 @@ static void await_gate(const struct opened *opened) {
 
 static void become_child(const struct opened *opened, uint32_t files) {
     await_gate(opened);
-    is_child = 1;
     setsid();
     signal(SIGCHLD, SIG_DFL);
     sigprocmask(SIG_SETMASK, &usual_signals, NULL);
@@ -274,24 +266,6 @@ static int fork_server(int argc, char **argv) {
     signal(SIGCHLD, child_ended);
     answer(READY, PROTOCOL_VERSION, (uint32_t)room_length, 0);
     return serve();
-}
-
-/*
- * QEMU's cache of translated code, of which it makes one region after the other executable, and of which a clone fills the
- * first two within its first 50 ms: a thousand page faults of 7 us under a hypervisor, that are taken out of a claim. Only the
- * program's own calls come here, not those of libc.
- */
-__attribute__((visibility("default"))) int mprotect(void *start, size_t length, int protection) {
-    static size_t populated;
-    long failed = syscall(SYS_mprotect, start, length, protection);
-    if (failed == 0 && is_child && protection == (PROT_READ | PROT_WRITE | PROT_EXEC) && populated < POPULATED) {
-        size_t more = length < POPULATED - populated ? length : POPULATED - populated;
-        int error = errno;
-        madvise(start, more, MADV_POPULATE_WRITE);
-        errno = error;
-        populated += more;
-    }
-    return (int)failed;
 }
 
 /* Called by a program's first instructions, when every library was initialised. */

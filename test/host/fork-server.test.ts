@@ -64,13 +64,6 @@ async function argumentsOf(pid: number): Promise<string[]> {
   return (await readFile(`/proc/${pid}/cmdline`, "utf8")).replace(/\0+$/, "").split("\0");
 }
 
-/** Of all memory that is writable and executable. */
-async function residentCodeKiB(pid: number): Promise<number> {
-  const mappings = (await readFile(`/proc/${pid}/smaps`, "utf8")).split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
-  const code = mappings.filter((mapping) => / rwxp /.test(mapping));
-  return code.reduce((sum, mapping) => sum + Number(/^Rss:\s+(\d+) kB/m.exec(mapping)?.[1]), 0);
-}
-
 /** A child runs once its server has said that it may, which comes after the news of its PID. */
 async function runs(process: QemuProcess): Promise<QemuProcess> {
   await until(async () => (await statusOf(process.pid, "Name")) === "sleep");
@@ -106,24 +99,6 @@ describe("QEMU from a fork server", () => {
     expect(await statusOf(process.pid, "Seccomp")).toBe("2");
     expect(await argumentsOf(await serverOf(process))).toEqual([QEMU, "vm-substrate-fork-server"]);
     expect(await process.terminate()).toEqual({ code: 0, signal: null });
-  });
-
-  it("has the first pages of its cache of translated code before it runs any", async () => {
-    const path = join(dir, "qmp");
-    const argv = ["-accel", "tcg,tb-size=32", "-display", "none", "-nodefaults", "-S"];
-    const qmpOption = ["-qmp", `unix:${path},server=on,wait=off`];
-    const forkServers = { forked: forkServer(QEMU), alone: undefined };
-    const resident = { forked: 0, alone: 0 };
-    for (const kind of ["forked", "alone"] as const) {
-      const spawned = { binary: QEMU, argv: [...argv, ...qmpOption], logFile, forkServer: forkServers[kind] };
-      const process = servers.use(await QemuProcess.spawn(spawned));
-      servers.use(await QmpClient.connect(path, { timeoutMs: 20_000, retryUntilPresent: true }));
-      resident[kind] = await residentCodeKiB(process.pid);
-      await process.terminate();
-    }
-    expect(resident.alone).toBeLessThan(4608); // a huge page, where the machine has them
-    expect(resident.forked).toBeGreaterThanOrEqual(4608);
-    expect(resident.forked).toBeLessThan(4608 + 1024);
   });
 
   it("reads an inherited file at descriptor 3, and is heard when it refuses it", async () => {

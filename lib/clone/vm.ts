@@ -157,7 +157,9 @@ export class Vm implements AsyncDisposable {
   /** QEMU's memory, guest included. @throws VmSubstrateError VM_GONE */
   async memory(): Promise<ProcessMemory> {
     this.#requireAlive("memory");
-    return processMemory(this.pid);
+    const memory = await processMemory(this.pid);
+    if (memory === undefined) throw goneError(this, "memory");
+    return memory;
   }
 
   /**

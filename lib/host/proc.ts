@@ -35,11 +35,18 @@ export interface ProcessMemory {
   readonly privateBytes: number;
 }
 
-/** Source: proc(5), smaps_rollup. */
-export async function processMemory(pid: number): Promise<ProcessMemory> {
-  const rollup = await readFile(`/proc/${pid}/smaps_rollup`, "latin1");
+/** Undefined when there is no such process or it has ended. Source: proc(5), smaps_rollup. */
+export async function processMemory(pid: number): Promise<ProcessMemory | undefined> {
+  const rollup = await readFile(`/proc/${pid}/smaps_rollup`, "latin1").catch(absentOfEnded);
+  if (rollup === undefined) return undefined;
   const kib = (field: string) => Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(rollup)?.[1] ?? 0);
   return { pssBytes: kib("Pss") * KIB, privateBytes: (kib("Private_Clean") + kib("Private_Dirty")) * KIB };
+}
+
+/** ENOENT: nothing is left of it; ESRCH: it ended, and is not reaped yet. Anything else says nothing about the process. */
+function absentOfEnded(error: unknown): undefined {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code !== "ENOENT" && code !== "ESRCH") throw error;
 }
 
 /** Memory that can be taken without swapping, in bytes (MemAvailable of /proc/meminfo). */

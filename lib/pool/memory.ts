@@ -24,7 +24,8 @@ interface Tracked {
 export interface MemoryOptions {
   /** All clones together, Pss; no limit but the machine's where it is undefined. */
   readonly budgetBytes: number | undefined;
-  readonly measure: (pid: number) => Promise<ProcessMemory>;
+  /** Undefined of a process that has ended. */
+  readonly measure: (pid: number) => Promise<ProcessMemory | undefined>;
   readonly available?: () => Promise<number>;
 }
 

@@ -28,12 +28,14 @@ describe("processStartTime", () => {
   it("is undefined for no process, and for a zombie", async () => {
     expect(await processStartTime(2 ** 30)).toBeUndefined();
     expect(await processStartTime(-1)).toBeUndefined();
+    expect(await processMemory(-1)).toBeUndefined();
     // The inner shell becomes a program that never collects its child's end.
     const parent = spawn("/bin/sh", ["-c", "sleep 0 & echo $!; exec cat"]);
     const [pid] = await once(parent.stdout, "data");
     const zombie = Number(String(pid));
     while (!/^State:\s+Z/m.test(await readFile(`/proc/${zombie}/status`, "latin1"))) await new Promise(setImmediate);
     expect(await processStartTime(zombie)).toBeUndefined();
+    expect(await processMemory(zombie)).toBeUndefined();
     parent.kill("SIGKILL");
     await once(parent, "exit");
   });
@@ -41,9 +43,9 @@ describe("processStartTime", () => {
 
 describe("the rest of /proc", () => {
   it("has this process's memory", async () => {
-    const { pssBytes, privateBytes } = await processMemory(process.pid);
-    expect(pssBytes).toBeGreaterThan(2 ** 20);
-    expect(privateBytes).toBeLessThanOrEqual(pssBytes);
+    const memory = await processMemory(process.pid);
+    expect(memory?.pssBytes).toBeGreaterThan(2 ** 20);
+    expect(memory?.privateBytes).toBeLessThanOrEqual(memory?.pssBytes ?? 0);
   });
 
   it("has the machine's free memory and boot", async () => {

@@ -1,6 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { processStartTime } from "../../lib/host/index.ts";
+import { processStartTimeSync } from "../../lib/host/proc.ts";
 import type { ActivateSpec } from "../../lib/pool/index.ts";
 import { eventually } from "../support/eventually.ts";
 import { openFakePool } from "../support/fake-host.ts";
@@ -45,6 +46,15 @@ describe("a VM whose QEMU is killed", () => {
     await expect(vm.readFile("/etc/hostname")).rejects.toMatchObject(gone);
     await expect(vm.writeFile("/x", "")).rejects.toMatchObject(gone);
     await expect(vm.memory()).rejects.toMatchObject(gone);
+  });
+
+  it("has no memory to tell of from the moment on, before its end was heard of", async () => {
+    await using fake = await openFakePool();
+    const [vm] = await fake.pool.activate(1, SPEC);
+    if (!vm) throw new Error("no VM");
+    process.kill(vm.pid, "SIGKILL");
+    while (processStartTimeSync(vm.pid) !== undefined); // without a turn of the event loop
+    await expect(vm.memory()).rejects.toMatchObject({ code: "VM_GONE" });
   });
 
   it("fails a call under way with VM_GONE", async () => {

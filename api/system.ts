@@ -26,8 +26,12 @@ export type MemoryUseView = Readonly<z.infer<typeof memoryUseSchema>>;
 
 export const gcBodySchema = z
   .strictObject({
-    cacheUnusedForMs: z.int().optional().describe("What no build has needed for so long is removed; 30 days."),
-    cacheMaxMiB: z.int().optional().describe("The longest unused of the rest is, until it takes no more than that."),
+    cacheUnusedForMs: z.int().min(0).optional().describe("What no build has needed for so long is removed; 30 days."),
+    cacheMaxMiB: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("Of the rest, the longest unused is removed until no more than that is left."),
   })
   .optional();
 

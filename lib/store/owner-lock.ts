@@ -1,5 +1,6 @@
 import { DatabaseSync } from "node:sqlite";
 import { messageOf, VmSubstrateError } from "../core/index.ts";
+import { isBusy } from "./sqlite-busy.ts";
 
 /**
  * Exclusive ownership of a state directory. It is SQLite's lock on a file, held for as long as this object lives: the
@@ -38,11 +39,6 @@ export class OwnerLock implements Disposable {
   [Symbol.dispose](): void {
     if (this.#database.isOpen) this.#database.close();
   }
-}
-
-/** SQLITE_BUSY, of which the low byte is 5. Source: sqlite.org/rescode.html */
-export function isBusy(error: unknown): boolean {
-  return error instanceof Error && "errcode" in error && (Number(error.errcode) & 0xff) === 5;
 }
 
 function ownerOf(database: DatabaseSync): number | undefined {

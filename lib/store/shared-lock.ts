@@ -1,6 +1,6 @@
 import { DatabaseSync } from "node:sqlite";
 import { messageOf, VmSubstrateError } from "../core/index.ts";
-import { isBusy } from "./owner-lock.ts";
+import { isBusy } from "./sqlite-busy.ts";
 
 /**
  * A lock on something that many processes use and one at a time changes. It is SQLite's on a file that stays empty, and is held

@@ -1,16 +1,16 @@
-import { lstat, mkdir, readdir, realpath, rename, rm, utimes } from "node:fs/promises";
+import { lstat, mkdir, readdir, realpath, rename, utimes } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { newId, throwIfAborted, VmSubstrateError } from "../core/index.ts";
 import { ensurePrivateDir, type Paths, qcow2BackingFile, STAT_BLOCK } from "../host/index.ts";
 import { SharedLock } from "../store/index.ts";
 import { type CacheEntry, type CacheLimits, planCacheRemoval } from "./cache-plan.ts";
+import { removeWhatGoes } from "./remove-what-goes.ts";
 
 /** Whoever removes holds the cache alone for a few renames. */
 const CACHE_LOCK_TIMEOUT_MS = 30_000;
 const CACHE_LOCK_POLL_MS = 20;
-/** A tenth of a second after the first try, two after the second, and so on. */
-const REMOVAL_RETRIES = 3;
+
 /** What was done to the files that builds keep. */
 export interface CacheReport {
   /** Names below the cache, such as `debian/layers/9f2b63d50ca1e874`. */
@@ -56,8 +56,7 @@ export async function collectBuildCache(paths: Paths, limits: CacheLimits): Prom
   await ensurePrivateDir(paths.cacheDir);
   const hidden = paths.cacheRemoval(newId());
   const report = await hideIn(hidden, paths, limits);
-  // A tool whose build was killed may still write in there: what is left is for the next call.
-  await rm(hidden, { recursive: true, force: true, maxRetries: REMOVAL_RETRIES }).catch(() => {});
+  await removeWhatGoes(hidden);
   return report;
 }
 

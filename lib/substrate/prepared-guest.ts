@@ -4,9 +4,7 @@ import { newId } from "../core/index.ts";
 import { ensurePrivateDir, processStartTime, type RecipePaths } from "../host/index.ts";
 import { markUsed } from "./build-cache.ts";
 import type { Recipe, RecipeContext } from "./recipe.ts";
-
-/** A tenth of a second after the first try, two after the second, and so on. */
-const REMOVAL_RETRIES = 3;
+import { removeWhatGoes } from "./remove-what-goes.ts";
 
 /** What preparing needs, beside what a booted guest does. */
 export type PrepareDependencies = Omit<RecipeContext, "downloadsDir" | "workDir">;
@@ -52,12 +50,12 @@ export async function prepareOnce(
   return made;
 }
 
-/** Staging folders whose maker was killed. A tool of it may still be at work in one: what cannot be removed yet is in nobody's way. */
+/** Staging folders whose maker was killed. */
 async function removeAbandoned(dir: string): Promise<void> {
   for (const name of await readdir(dir).catch(() => [])) {
     const pid = Number(/^\..*-(\d+)$/.exec(name)?.[1]);
     if (Number.isInteger(pid) && (await processStartTime(pid)) === undefined) {
-      await rm(join(dir, name), { recursive: true, force: true, maxRetries: REMOVAL_RETRIES }).catch(() => {});
+      await removeWhatGoes(join(dir, name));
     }
   }
 }

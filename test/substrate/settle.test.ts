@@ -24,7 +24,7 @@ describe("a guest that is about to be frozen", () => {
   it("polls, where its helper is resident", async () => {
     const helper = new Helper();
     await settle({ helper }, { helper: true }, undefined);
-    expect(helper.asked).toEqual([{ name: "poll", value: "200000" }]);
+    expect(helper.asked).toEqual([{ name: "poll", value: "20000" }]);
   });
 
   it("does not, where its helper is carried in", async () => {

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
 /** Minutes of one processor each: guests of distributions, made and booted. They share nothing with the other integration tests. */
@@ -22,6 +23,8 @@ export default defineConfig({
           exclude: ["test/integration/**"],
           testTimeout: 30_000,
           maxWorkers: 2, // they wait more than they work
+          // Hundreds of processes load this project's modules: with it each of them starts in half the time.
+          env: { NODE_COMPILE_CACHE: join(import.meta.dirname, "node_modules/.cache/tests") },
           sequence: { groupOrder: 1 },
         },
       },

@@ -121,7 +121,7 @@ describe("while a disk is made flat", () => {
     await fakeOf(fake, fake.source).follow({});
     await forkTimes(fake.source, 1);
     await fork.release();
-    await expectFlat(fake.host, fake.source);
+    await expectShort(fake.host, fake.source); // of the last fork one may be left, if it came when the disk was flat
   });
 
   it("a fork waits for it where the chain is long", async () => {

@@ -3,6 +3,7 @@
  * test or, at a failpoint, by itself.
  */
 import { writeSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 import { isVmSubstrateError } from "../../lib/core/index.ts";
 import { Paths } from "../../lib/host/index.ts";
 import { Pool, type PoolOptions } from "../../lib/pool/index.ts";
@@ -34,6 +35,7 @@ function say(line: string): void {
 }
 
 const task: OwnerTask = JSON.parse(process.argv[2] ?? "{}");
+flushCompileCache(); // now, because most owners end by SIGKILL
 let times = 0;
 const failpoint = (name: string) => {
   if (name === task.killAt?.failpoint && ++times === task.killAt.time) process.kill(process.pid, "SIGKILL");

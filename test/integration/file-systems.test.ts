@@ -32,6 +32,7 @@ identity:
   sshHostKey: { path: /etc/dropbear/dropbear_ed25519_host_key, format: dropbear }
   dbusMachineId: /var/lib/dbus/machine-id
   randomSeed: /var/lib/random-seed
+  vmGenerationId: true
 `;
 
 let dir = "";
@@ -59,6 +60,11 @@ async function expectWritten(vm: Vm, sizeMiB: number): Promise<void> {
   const hash = createHash("md5");
   for (let i = 0; i < sizeMiB; i++) hash.update(piece);
   expect(await sh(vm, "md5sum < /root/large")).toContain(hash.digest("hex"));
+}
+
+/** By the word of its kernel: it took the new generation for what it is, beside the entropy that the VM is given in any case. */
+async function expectReseeded(vm: Vm): Promise<void> {
+  expect(await output(vm, "dmesg")).toContain("crng reseeded due to virtual machine fork");
 }
 
 async function expectGrows(pool: Pool, substrate: string, kind: OtherFileSystem): Promise<void> {
@@ -101,7 +107,7 @@ async function buildWhole(name: string, { kernel, initrd, root }: ImageParts, mo
 
 describe.each(OTHER_FILE_SYSTEMS)("a root that is %s", (kind) => {
   test(
-    "grows with its partition, the last of a disk of the user's own",
+    "grows with its partition, the last of a disk of the user's own, under a kernel that knows vmgenid",
     async () => {
       const own = join(dir, `of-${kind}`);
       await mkdir(own);
@@ -111,6 +117,7 @@ describe.each(OTHER_FILE_SYSTEMS)("a root that is %s", (kind) => {
       await using lab = await openLab();
       await lab.pool.build({ recipeFile });
       await expectGrows(lab.pool, `cut-${kind}`, kind);
+      for (const vm of lab.pool.vms) await expectReseeded(vm);
     },
     TIMEOUT_MS,
   );

@@ -15,7 +15,8 @@ import { labDirectories } from "./lab.ts";
 const run = promisify(execFile);
 const MIB = 2 ** 20;
 const ENVIRONMENT = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
-const KERNEL_METAPACKAGE = "linux-image-cloud-amd64";
+/** Not the one for clouds, which the other guests have: only this one knows vmgenid. */
+const KERNEL_METAPACKAGE = "linux-image-amd64";
 const TOOLS = [
   ["/usr/sbin/mkfs.xfs", "xfsprogs"],
   ["/usr/sbin/mkfs.btrfs", "btrfs-progs"],
@@ -27,7 +28,7 @@ const ROOT_MIB = 320;
 const FILLERS = 5;
 const FILLER_MIB = 32;
 
-/** Those that Debian's cloud kernel has as modules. */
+/** Those that Debian's kernels have as modules. */
 export const OTHER_FILE_SYSTEMS = ["xfs", "btrfs"] as const;
 export type OtherFileSystem = (typeof OTHER_FILE_SYSTEMS)[number];
 

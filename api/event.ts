@@ -18,6 +18,7 @@ const payloads = {
   exit: z.object({ ...ofVm, code: z.int().nullable(), signal: z.string().nullable() }),
   parked: z.object(ofVm),
   resumed: z.object(ofVm),
+  shrunk: z.object(ofVm),
   extended: z.object(ofVm),
   unresponsive: z.object({ ...ofVm, error: problemSchema }),
   responsive: z.object(ofVm),

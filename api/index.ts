@@ -74,6 +74,7 @@ export {
   type Outcomes,
   outcomesSchema,
   readFileQuery,
+  shrinkBodySchema,
   VM_STATES,
   type VmView,
   vmSchema,

@@ -101,6 +101,11 @@ export const vmsQuery = z.strictObject({
 
 export const extendBodySchema = z.strictObject({ ms: z.int().describe("From now.") });
 
+export const shrinkBodySchema = z.strictObject({
+  memoryMiB: z.int().min(1).describe("So much stays at least: memory goes by whole modules."),
+  timeoutMs: z.int().optional(),
+});
+
 export const execBodySchema = z.strictObject({
   argv: texts.describe("The program and its arguments; never a shell."),
   stdinBase64: z.base64().optional(),

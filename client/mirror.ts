@@ -89,6 +89,7 @@ export class Mirror {
         return events.announce("activated", this.handleOf(event.data.vm));
       case "parked":
       case "resumed":
+      case "shrunk":
       case "responsive":
       case "extended": {
         const vm = this.handleOf(event.data.vm);

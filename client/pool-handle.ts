@@ -34,6 +34,7 @@ export interface VmHandle
       | "park"
       | "resume"
       | "extend"
+      | "shrink"
       | "freeze"
       | "release"
     > {

@@ -12,6 +12,7 @@ import {
   type ReadFileOptions,
   type Resources,
   type SessionOptions,
+  type ShrinkRequest,
   type Timings,
   type Vm,
   type VmEvents,
@@ -44,7 +45,6 @@ export class RemoteVm implements VmHandle {
   readonly machineId: string;
   readonly sshHostKey: string;
   readonly substrate: { readonly name: string; readonly version: number };
-  readonly resources: Resources;
   readonly origin: VmOrigin;
   readonly labels: Readonly<Record<string, string>>;
   readonly createdAt: Date;
@@ -54,6 +54,7 @@ export class RemoteVm implements VmHandle {
   readonly #events = new Events<VmEvents>();
   #state: VmState;
   #expiresAt: Date | undefined;
+  #resources: Resources;
 
   /** @internal */
   constructor(view: VmView, deps: RemoteVmDependencies) {
@@ -65,7 +66,7 @@ export class RemoteVm implements VmHandle {
     this.machineId = view.machineId;
     this.sshHostKey = view.sshHostKey;
     this.substrate = Object.freeze(view.substrate);
-    this.resources = Object.freeze(view.resources);
+    this.#resources = Object.freeze(view.resources);
     this.origin = view.origin;
     this.labels = Object.freeze(view.labels);
     this.createdAt = new Date(view.createdAt);
@@ -79,6 +80,10 @@ export class RemoteVm implements VmHandle {
 
   get state(): VmState {
     return this.#state;
+  }
+
+  get resources(): Resources {
+    return this.#resources;
   }
 
   get expiresAt(): Date | undefined {
@@ -146,6 +151,11 @@ export class RemoteVm implements VmHandle {
     return new Date(view.expiresAt ?? Number.NaN);
   }
 
+  async shrink({ signal, ...body }: ShrinkRequest): Promise<Resources> {
+    this.follow((await this.#request("shrink", { method: "POST", path: "/shrink", body, signal })).json() as VmView);
+    return this.#resources;
+  }
+
   async fork(count: number, { signal, callId, ...options }: ForkOptions = {}): Promise<RemoteVm[]> {
     const body = { count, callId, options: options as NonNullable<ForkBody["options"]> } satisfies ForkBody;
     const { outcomes } = await this.#operation<Outcomes>("fork", { path: "/fork", body, signal });
@@ -173,9 +183,12 @@ export class RemoteVm implements VmHandle {
   }
 
   /** Takes over what the daemon says of it. @internal */
-  follow({ state, expiresAt }: VmView): void {
+  follow({ state, expiresAt, resources }: VmView): void {
     if (this.isGone) return;
     const before = this.#state;
+    const had = this.#resources;
+    this.#resources = Object.freeze(resources);
+    if (resources.memoryMiB !== had.memoryMiB) this.#events.announce("shrunk");
     this.#state = state;
     this.#expiresAt = dateOf(expiresAt);
     if (state === before) return;

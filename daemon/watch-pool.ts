@@ -14,7 +14,7 @@ export function watchPool(pool: Pool, events: EventLog, stats: Stats, metrics: M
     metrics.activated(vm);
     events.add("activated", { vm: vmView(vm) });
   });
-  for (const type of ["released", "parked", "resumed", "responsive", "extended"] as const) {
+  for (const type of ["released", "parked", "resumed", "shrunk", "responsive", "extended"] as const) {
     on(type, (vm) => events.add(type, { vm: vmView(vm) }));
   }
   on("exit", (vm, { code, signal }) => events.add("exit", { vm: vmView(vm), code, signal }));

@@ -14,6 +14,7 @@ export {
   type Session,
   type SessionExit,
   type SessionOptions,
+  type ShrinkRequest,
   type TerminalSize,
   type Timings,
   type Vm,

@@ -24,6 +24,7 @@ import {
   parkCommand,
   psCommand,
   resumeCommand,
+  shrinkCommand,
 } from "./vms.ts";
 import { waitCommand } from "./wait.ts";
 import { webCommand } from "./web.ts";
@@ -47,6 +48,7 @@ const GROUPS: Readonly<Record<string, readonly Make[]>> = {
     inspectCommand,
     waitCommand,
     extendCommand,
+    shrinkCommand,
     parkCommand,
     resumeCommand,
     forkCommand,

@@ -111,6 +111,22 @@ export function extendCommand(cli: Cli): Command {
     });
 }
 
+export function shrinkCommand(cli: Cli): Command {
+  return command("shrink", {
+    summary: "Take memory away that a VM was given at its claim",
+    more: "While it runs. Memory goes by whole modules, so that it may keep more than it was told to.",
+    examples: ["substrate shrink node-0 --memory-mib 512"],
+  })
+    .argument("<vm>")
+    .requiredOption("--memory-mib <MiB>", "so much stays at least", whole)
+    .action(async (name: string, { memoryMib: memoryMiB }: { memoryMib: number }) => {
+      const pool = await cli.pool();
+      const vm = await pool.find(name);
+      await vm.shrink({ memoryMiB, signal: cli.signal });
+      await showVms(cli, [vm]);
+    });
+}
+
 export function forkCommand(cli: Cli): Command {
   const made = command("fork", {
     summary: "Make further VMs out of one as it is now",

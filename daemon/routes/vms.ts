@@ -9,13 +9,14 @@ import {
   operationSchema,
   outcomesSchema,
   pageOf,
+  shrinkBodySchema,
   versionSchema,
   vmSchema,
   vmsQuery,
   waitQuery,
 } from "../../api/index.ts";
 import { VmSubstrateError } from "../../lib/index.ts";
-import { answer, idempotencyKey } from "../answer.ts";
+import { answer, hangUp, idempotencyKey } from "../answer.ts";
 import type { App, Context } from "../context.ts";
 import { parseSelector } from "../label-selector.ts";
 import { page } from "../page.ts";
@@ -133,6 +134,25 @@ export function vmRoutes(app: App, { pool, operations, vms }: Context): void {
     async ({ params, body }) => {
       const vm = vms.find(params.id);
       await vm.extend(body.ms);
+      return vmView(vm);
+    },
+  );
+
+  app.post(
+    "/vms/:id/shrink",
+    {
+      schema: {
+        tags,
+        summary: "Take memory away that a VM was given",
+        description: "While it runs. Its guest moves what programs have there, or keeps the memory: `MEMORY_IN_USE`.",
+        params: idParameter,
+        body: shrinkBodySchema,
+        response: { 200: vmSchema },
+      },
+    },
+    async ({ params, body }, reply) => {
+      const vm = vms.find(params.id);
+      await vm.shrink({ ...body, signal: hangUp(reply) });
       return vmView(vm);
     },
   );

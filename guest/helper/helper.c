@@ -310,14 +310,11 @@ static int op_read(char *value) {
  */
 static int op_scrub(char *value) {
     const size_t chunk = 1024 * 1024;
-    long keep_kib = atol(value), free_kib = 0, scrubbed = 0;
-    char line[128];
+    long keep_kib = atol(value), scrubbed = 0;
     void *taken = NULL; /* a chain: each chunk's first word points to the one before */
     for (;;) {
-        FILE *meminfo = fopen("/proc/meminfo", "re");
-        if (!meminfo) return -1;
-        while (fgets(line, sizeof line, meminfo) && sscanf(line, "MemFree: %ld", &free_kib) != 1) continue;
-        fclose(meminfo);
+        long long free_kib = meminfo_kib("MemFree:");
+        if (free_kib < 0) return -1;
         if (free_kib <= keep_kib + (long)(chunk / 1024)) break;
         void *more = mmap(NULL, chunk, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
         if (more == MAP_FAILED) break;
@@ -365,6 +362,7 @@ static const struct {
     {"read", op_read},         {"scrub", op_scrub},     {"version", op_version},
     {"cpus", op_cpus},         {"memory", op_memory},   {"disk", op_disk},
     {"partition", op_partition}, {"http", op_http},     {"poll", op_poll},
+    {"onlining", op_onlining}, {"offline", op_offline},
 };
 
 static int run_operation(char *text) {
@@ -462,9 +460,15 @@ static void serve_lines(int in, int out, int once) {
  * statistics) is then done after the answer, beside the host's next steps, instead of before it. The helper sleeps in
  * read() otherwise. By number, because musl's own function only says ENOSYS. Source: sched(7).
  */
-static void come_first(void) {
+void come_first(void) {
     struct sched_param lowest = {.sched_priority = 1};
     syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &lowest);
+}
+
+/* As any other program, for work that takes long. */
+void go_in_line(void) {
+    struct sched_param none = {0};
+    syscall(SYS_sched_setscheduler, 0, SCHED_OTHER, &none);
 }
 
 int main(int argc, char **argv) {

@@ -21,11 +21,16 @@ int op_ipv4(char *value);
 int op_ipv6(char *value);
 int op_cpus(char *value);
 int op_memory(char *value);
+int op_onlining(char *value);
+int op_offline(char *value);
 int op_disk(char *value);
 int op_partition(char *value);
 int op_http(char *value);
 
 void open_network(void);
+void come_first(void);
+void go_in_line(void);
+long long meminfo_kib(const char *name);
 
 /* Of disks and partitions, which are named as in /sys/class/block: see resources.c and filesystems.c. */
 long long device_fact(const char *device, const char *file);

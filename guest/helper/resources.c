@@ -8,10 +8,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statfs.h>
 #include <sys/sysinfo.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 #include "helper.h"
@@ -24,6 +27,10 @@
 #define CPUS "/sys/devices/system/cpu/"
 #define EXPEDITED "/sys/kernel/rcu_expedited"
 #define BLOCKS "/sys/devices/system/memory/"
+#define ONLINING BLOCKS "auto_online_blocks"
+/* For what can be moved: such a block can be switched off again. Source: Documentation/admin-guide/mm/memory-hotplug.rst */
+#define MOVABLE "online_movable"
+#define OFF_SECONDS 10
 
 static long long now_ms(void) {
     struct timespec now;
@@ -90,6 +97,11 @@ static int switch_on_cpu(const char *name) {
     return *read_line(path) == '0' ? write_line(path, "1") : -1;
 }
 
+/* RCU's grace periods, of which what is plugged in costs some, until `write_line(EXPEDITED, "0")`; 0 when they are short already. */
+static int hurry(void) {
+    return *read_line(EXPEDITED) == '0' && !write_line(EXPEDITED, "1");
+}
+
 /*
  * cpus=COUNT, or cpus= to read it only. Each new processor makes the kernel rebuild its scheduling domains, and wait for an
  * RCU grace period; it takes 60 ms for one unless it is told to hurry.
@@ -97,7 +109,7 @@ static int switch_on_cpu(const char *name) {
 int op_cpus(char *value) {
     long long wanted = *value ? number(&value, 10) : 0, online;
     if (wanted < 0 || *value) return errno = EINVAL, -1;
-    int hurries = wanted > 0 && *read_line(EXPEDITED) == '0' && !write_line(EXPEDITED, "1");
+    int hurries = wanted > 0 && hurry();
     for (long long end = now_ms() + WAIT_MS;;) {
         online = count_list(read_line(CPUS "online"));
         if (online >= wanted || now_ms() >= end) break;
@@ -110,12 +122,20 @@ int op_cpus(char *value) {
     return 0;
 }
 
+/* How a block is switched on that the kernel does not switch on by itself. */
+static const char *onlining(void) {
+    return strcmp(read_line(ONLINING), MOVABLE) ? "online" : MOVABLE;
+}
+
 /* One memory block: switched on, unless it is. A kernel that does so by itself (memhp_default_state) is waited for. */
 static int switch_on_block(const char *name) {
     const char *path = path_of(BLOCKS, name, "/state");
-    const char *state = read_line(path);
-    if (!strcmp(state, "offline") && !write_line(path, "online")) state = read_line(path);
-    return strcmp(state, "online");
+    if (!strcmp(read_line(path), "offline")) {
+        const char *how = onlining();
+        path = path_of(BLOCKS, name, "/state");
+        write_line(path, how);
+    }
+    return strcmp(read_line(path), "online");
 }
 
 /* memory=KIB, or memory= to read it only: what the blocks that are on hold, and what of it programs can have */
@@ -125,6 +145,7 @@ int op_memory(char *value) {
     long long wanted = *value ? number(&value, 10) : 0, kib, block_kib;
     unsigned long seen;
     if (wanted < 0 || *value) return errno = EINVAL, -1;
+    int hurries = wanted > 0 && hurry();
     for (long long end = now_ms() + WAIT_MS;;) {
         if (sysinfo(&info)) return -1;
         seen = info.totalram;
@@ -136,11 +157,73 @@ int op_memory(char *value) {
             if (sysinfo(&info)) return -1;
         }
     }
+    if (hurries) write_line(EXPEDITED, "0");
     if (sysinfo(&info)) return -1;
     say_result("memory", NULL);
     say_number((unsigned long long)kib);
     say_char(',');
     say_number((unsigned long long)info.totalram * info.mem_unit / 1024);
+    return 0;
+}
+
+/* onlining=online_movable or online: what becomes of memory that is plugged in from now on */
+int op_onlining(char *value) {
+    if (strcmp(value, MOVABLE) && strcmp(value, "online")) return errno = EINVAL, -1;
+    if (write_line(ONLINING, value)) return -1;
+    say_result("onlining", NULL);
+    say(read_line(ONLINING));
+    return 0;
+}
+
+/* A line of /proc/meminfo, by its name and colon; -1 without one. */
+long long meminfo_kib(const char *name) {
+    char line[128];
+    long long kib = -1;
+    FILE *meminfo = fopen("/proc/meminfo", "re");
+    while (meminfo && kib < 0 && fgets(line, sizeof line, meminfo)) {
+        if (strncmp(line, name, strlen(name))) continue;
+        char *at = line + strlen(name) + strspn(line + strlen(name), " ");
+        kib = number(&at, 10);
+    }
+    if (meminfo) fclose(meminfo);
+    return kib;
+}
+
+static void stop_moving(int signal) {
+    (void)signal; /* it only has to interrupt */
+}
+
+/*
+ * offline=ADDRESS,BYTES: switches all memory blocks of that range off; the kernel moves what programs have there. It tries for
+ * ever where there is no room for that, so that this looks first, and a signal ends it. All or none.
+ */
+int op_offline(char *value) {
+    long long first = number(&value, 10), bytes = *value++ == ',' ? number(&value, 10) : -1;
+    long long block = (long long)strtoull(read_line(BLOCKS "block_size_bytes"), NULL, 16), off = 0;
+    char name[32];
+    int failure = 0;
+    if (first < 0 || bytes <= 0 || *value || block <= 0 || first % block || bytes % block) return errno = EINVAL, -1;
+    if (meminfo_kib("MemAvailable:") < bytes / 1024) return errno = ENOMEM, -1;
+    go_in_line();
+    struct sigaction interrupt = {.sa_handler = stop_moving}, before;
+    struct itimerval timer = {.it_value.tv_sec = OFF_SECONDS, .it_interval.tv_sec = 1}, none = {0};
+    sigaction(SIGALRM, &interrupt, &before);
+    setitimer(ITIMER_REAL, &timer, NULL);
+    for (; off < bytes && !failure; off += block) {
+        snprintf(name, sizeof name, "memory%lld", (first + bytes - off) / block - 1);
+        if (write_line(path_of(BLOCKS, name, "/state"), "offline")) failure = errno == EINTR ? ETIMEDOUT : errno;
+    }
+    setitimer(ITIMER_REAL, &none, NULL);
+    sigaction(SIGALRM, &before, NULL);
+    while (failure && off > 0) {
+        off -= block;
+        snprintf(name, sizeof name, "memory%lld", (first + bytes - off) / block - 1);
+        switch_on_block(name);
+    }
+    come_first();
+    if (failure) return errno = failure, -1;
+    say_result("offline", NULL);
+    say_number((unsigned long long)off);
     return 0;
 }
 

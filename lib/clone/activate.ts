@@ -108,7 +108,7 @@ export async function makePersonal(
   if (profile.identity.vmGenerationId) await verifyGeneration(instance, plan.uuid, signal);
   failpoint("claim.verified");
   clock.mark("verify");
-  if (growth !== undefined) await takeUpResources(guest.helper, growth, profile, signal);
+  if (growth !== undefined) await takeUpResources(instance.qmp, guest.helper, growth, profile, signal);
   failpoint("claim.resized");
   clock.mark("resize");
   const late = options.hasIdentity ? authorizedKeysFile(provision.authorizedKeys, profile.identity) : [];

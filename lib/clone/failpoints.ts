@@ -39,6 +39,7 @@ export const FAILPOINTS = [
   "resume.running",
   "resume.verified",
   "extend.recorded",
+  "shrink.unplugged",
   "fork.intended",
   "fork.prepared",
   "fork.split",

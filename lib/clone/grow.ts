@@ -17,7 +17,7 @@ const SHOWN_CHARS = 100;
  */
 export async function addResources(qmp: Pick<Monitor, "execute">, growth: Growth, signal: AbortSignal): Promise<void> {
   await plugCpus(qmp, growth.addedCpus, signal);
-  await plugMemory(qmp, growth.modulesMiB, signal);
+  await plugMemory(qmp, "lasting", growth.lastingMiB, signal);
   if (growth.diskBytes !== undefined) await resizeDisk(qmp, growth.diskBytes, signal);
 }
 
@@ -25,14 +25,16 @@ export async function addResources(qmp: Pick<Monitor, "execute">, growth: Growth
  * Has a running guest switch on what was added, grow its root file system, and say what it has: nothing is handed out that
  * is smaller than it was asked to be.
  *
- * @throws VmSubstrateError RESOURCES_UNVERIFIED, GUEST_HELPER_FAILED, TIMEOUT, ABORTED
+ * @throws VmSubstrateError RESOURCES_UNVERIFIED, GUEST_HELPER_FAILED, QMP_*, TIMEOUT, ABORTED
  */
 export async function takeUpResources(
+  qmp: Pick<Monitor, "execute">,
   helper: HelperChannel,
   growth: Growth,
   guest: Manifest["guest"],
   signal: AbortSignal,
 ): Promise<void> {
+  await addRemovableMemory(qmp, helper, growth, guest, signal);
   const questions = [cpusQuestion(growth), memoryQuestion(growth, guest), diskQuestion(growth, guest)];
   const asked = questions.filter((question) => question !== undefined);
   const answers = await helper.request(
@@ -43,6 +45,25 @@ export async function takeUpResources(
     const answer = answers[i] ?? "";
     if (!isRight(answer)) throw unverified(resource, expected, answer);
   }
+}
+
+/**
+ * Memory that can be taken away again is added while the guest runs: not before it has taken in the rest, and was told what
+ * the further modules are for.
+ */
+async function addRemovableMemory(
+  qmp: Pick<Monitor, "execute">,
+  helper: HelperChannel,
+  { lastingMiB, removableMiB }: Growth,
+  guest: Manifest["guest"],
+  signal: AbortSignal,
+): Promise<void> {
+  if (removableMiB.length === 0) return;
+  const lasting = addedMemoryMiB({ lastingMiB, removableMiB: [] });
+  const awaited = { name: "memory", value: String(blocksKib(guest, lasting)) } as const;
+  const operations = [...(lasting > 0 ? [awaited] : []), { name: "onlining", value: "online_movable" } as const];
+  await helper.request(operations, { timeoutMs: RESIZE_TIMEOUT_MS, signal });
+  await plugMemory(qmp, "removable", removableMiB, signal);
 }
 
 /** An operation, and what its answer must be. */
@@ -60,21 +81,25 @@ function cpusQuestion({ addedCpus, resources }: Growth): Question | undefined {
   return { resource: "cpus", operation, expected, isRight: (answer) => answer === expected };
 }
 
-/** The last block of what was frozen may be a part of one; it counts as a whole one in the guest. */
 function memoryQuestion(growth: Growth, guest: Manifest["guest"]): Question | undefined {
-  const addedKib = (addedMemoryMiB(growth) * MIB) / KIB;
-  if (addedKib === 0) return undefined;
-  const frozenKib = (Math.ceil(guest.memoryMiB / MEMORY_BLOCK_MIB) * (MEMORY_BLOCK_MIB * MIB)) / KIB;
-  const blocksKib = frozenKib + addedKib;
+  const addedMiB = addedMemoryMiB(growth);
+  if (addedMiB === 0) return undefined;
+  const addedKib = (addedMiB * MIB) / KIB;
+  const wanted = blocksKib(guest, addedMiB);
   return {
     resource: "memory",
-    operation: { name: "memory", value: String(blocksKib) },
-    expected: `${blocksKib}, and more than ${addedKib} of it for programs`,
+    operation: { name: "memory", value: String(wanted) },
+    expected: `${wanted}, and more than ${addedKib} of it for programs`,
     isRight: (answer) => {
       const [blocks, usable] = numbers(answer);
-      return blocks === blocksKib && usable !== undefined && usable > addedKib;
+      return blocks === wanted && usable !== undefined && usable > addedKib;
     },
   };
+}
+
+/** The last block of what was frozen may be a part of one; it counts as a whole one in the guest. */
+function blocksKib({ memoryMiB }: Manifest["guest"], addedMiB: number): number {
+  return ((Math.ceil(memoryMiB / MEMORY_BLOCK_MIB) * MEMORY_BLOCK_MIB + addedMiB) * MIB) / KIB;
 }
 
 function diskQuestion({ diskBytes }: Growth, { growth }: Manifest["guest"]): Question | undefined {

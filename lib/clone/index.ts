@@ -37,6 +37,7 @@ export {
   type FileOptions,
   lifetimeSchema,
   type ReadFileOptions,
+  type ShrinkRequest,
 } from "./vm-options.ts";
 export type { Expiry, VmOwner } from "./vm-owner.ts";
 export { VM_ORIGINS, type VmEvents, type VmOrigin, type VmState } from "./vm-state.ts";

@@ -18,8 +18,10 @@ export interface Growth {
   /** What it has then. */
   readonly resources: Resources;
   readonly addedCpus: number;
-  /** The sizes of the modules that are plugged in, in order. */
-  readonly modulesMiB: readonly number[];
+  /** The sizes of the modules that are plugged in for good, in order: the guest's kernel may put its own data there. */
+  readonly lastingMiB: readonly number[];
+  /** Those that can be taken away again (`Vm.shrink`): the guest keeps only what programs have there. */
+  readonly removableMiB: readonly number[];
   /** The disk's new size, if it is another. */
   readonly diskBytes: number | undefined;
 }
@@ -32,6 +34,14 @@ export const MEMORY_BLOCK_MIB = 128;
  * module has.
  */
 const MODULE_STEP = 32;
+const FIRST_MODULE_MIB = 512;
+/**
+ * Memory that can be taken away again holds nothing of the kernel's own, which therefore needs so large a part elsewhere. As for
+ * the kernel when it decides itself: Documentation/admin-guide/mm/memory-hotplug.rst, auto_movable_ratio.
+ */
+const LASTING_PART = 1 / 4;
+/** More of them leave finer steps to shrink by, and each takes time at the claim. */
+const REMOVABLE_MODULES = 2;
 
 /** What a clone has that nothing was added to. */
 export function frozenResources({ guest, diskSizeBytes }: Manifest): Resources {
@@ -56,7 +66,7 @@ export function planGrowth(asked: ResourcesRequest, manifest: Manifest): Growth 
   for (const name of ["cpus", "memoryMiB", "diskMiB"] as const) {
     wanted[name] = within(name, asked[name] ?? frozen[name], frozen[name], reach[name], manifest);
   }
-  const blocks = Math.ceil((wanted.memoryMiB - frozen.memoryMiB) / MEMORY_BLOCK_MIB);
+  const blocks = blocksOf(wanted.memoryMiB - frozen.memoryMiB);
   const addedMiB = blocks * MEMORY_BLOCK_MIB;
   const resources = { ...wanted, memoryMiB: frozen.memoryMiB + addedMiB };
   // The maximum of a recipe need not be a whole number of blocks away.
@@ -64,21 +74,38 @@ export function planGrowth(asked: ResourcesRequest, manifest: Manifest): Growth 
   const diskBytes = resources.diskMiB === frozen.diskMiB ? undefined : resources.diskMiB * MIB;
   const addedCpus = resources.cpus - frozen.cpus;
   if (addedCpus === 0 && addedMiB === 0 && diskBytes === undefined) return undefined;
-  return { resources, addedCpus, modulesMiB: modulesOf(addedMiB), diskBytes };
+  const lasting = Math.min(blocks, Math.max(0, blocksOf(LASTING_PART * resources.memoryMiB - frozen.memoryMiB)));
+  const lastingMiB = lastingModules(lasting * MEMORY_BLOCK_MIB);
+  return { resources, addedCpus, lastingMiB, removableMiB: removableModules(blocks - lasting), diskBytes };
 }
 
 /** Memory of the VM's own, beside its substrate's. */
-export function addedMemoryMiB({ modulesMiB }: Pick<Growth, "modulesMiB">): number {
-  return modulesMiB.reduce((sum, sizeMiB) => sum + sizeMiB, 0);
+export function addedMemoryMiB({ lastingMiB, removableMiB }: Pick<Growth, "lastingMiB" | "removableMiB">): number {
+  return [...lastingMiB, ...removableMiB].reduce((sum, sizeMiB) => sum + sizeMiB, 0);
 }
 
-function modulesOf(addedMiB: number): number[] {
+function blocksOf(memoryMiB: number): number {
+  return Math.ceil(memoryMiB / MEMORY_BLOCK_MIB);
+}
+
+function lastingModules(addedMiB: number): number[] {
   const modules: number[] = [];
   for (let left = addedMiB, before = 0; left > 0; ) {
-    const size = Math.min(left, before === 0 ? MEMORY_BLOCK_MIB : MODULE_STEP * before);
+    const size = Math.min(left, before === 0 ? FIRST_MODULE_MIB : MODULE_STEP * before);
     modules.push(size);
     left -= size;
     before += size;
+  }
+  return modules;
+}
+
+/** Each half of what is left, the last one all of it. */
+function removableModules(blocks: number): number[] {
+  const modules: number[] = [];
+  for (let left = blocks; left > 0; ) {
+    const size = modules.length + 1 === REMOVABLE_MODULES ? left : Math.ceil(left / 2);
+    modules.push(size * MEMORY_BLOCK_MIB);
+    left -= size;
   }
   return modules;
 }

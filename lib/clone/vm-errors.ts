@@ -1,5 +1,5 @@
 import { type ErrorCode, isVmSubstrateError, messageOf, VmSubstrateError } from "../core/index.ts";
-import type { VmState } from "./vm-state.ts";
+import { isEnd, type VmState } from "./vm-state.ts";
 
 /** What errors of a VM name it by. */
 interface NamedVm {
@@ -30,6 +30,21 @@ export function isMonitorSilent(error: unknown): boolean {
 export function goneError(vm: NamedVm, what: string, cause?: unknown): VmSubstrateError {
   const message = `${what}: VM ${vm.hostname} (${vm.id}) is ${vm.state}`;
   return new VmSubstrateError("VM_GONE", message, { cause, details: { id: vm.id, state: vm.state } });
+}
+
+/** What a VM failed by, or its end, if that came meanwhile: its channels end with its process. */
+export async function explained<T>(
+  vm: NamedVm,
+  what: string,
+  working: Promise<T>,
+  isSilent: (error: unknown) => boolean = () => false,
+): Promise<T> {
+  try {
+    return await working;
+  } catch (error) {
+    if (isEnd(vm.state) || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(vm, what, error);
+    throw isSilent(error) ? silentError(vm, what, "QEMU", error) : error;
+  }
 }
 
 export function parkedError(vm: NamedVm, what: string): VmSubstrateError {

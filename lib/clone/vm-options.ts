@@ -51,6 +51,16 @@ export const readFileOptionsSchema = z.strictObject({
 /** A timer of Node's cannot wait longer: 2^31 - 1 ms, 24.8 days. */
 const MAX_LIFETIME_MS = 2_147_483_647;
 
+export interface ShrinkRequest {
+  /** So much stays at least: memory is taken away by whole modules. */
+  readonly memoryMiB: number;
+  /** Milliseconds for all of it. Default 60 000. */
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export const shrinkSchema = z.strictObject({ ...common, memoryMiB: z.int().min(1) });
+
 export const lifetimeSchema = z.int().min(1).max(MAX_LIFETIME_MS);
 
 export interface ExecResult {

@@ -20,6 +20,8 @@ export interface VmOwner<Vm> {
   releasing(): Promise<void>;
   /** Nothing is left of the VM but what the owner holds for it. */
   gone(): Promise<void>;
+  /** Memory was taken away: so much is left. */
+  shrunk(memoryMiB: number): Promise<void>;
   /** @returns the new expiry @throws VmSubstrateError INVALID_ARGUMENT beyond the greatest lifetime */
   extend(ms: number): Promise<Expiry>;
   /** @throws VmSubstrateError as `Vm.fork` */

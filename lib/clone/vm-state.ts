@@ -12,12 +12,19 @@ export type VmOrigin = (typeof VM_ORIGINS)[number];
  */
 export type VmState = "running" | "parked" | "unresponsive" | "detached" | "released" | "failed";
 
+/** Whether there is nothing more to be done with such a VM, by this handle of it. */
+export function isEnd(state: VmState): boolean {
+  return state === "released" || state === "failed" || state === "detached";
+}
+
 export type VmEvents = {
   /** QEMU ended without being asked to. The VM's resources were given back. */
   exit: [cause: ExitCause];
   released: [];
   parked: [];
   resumed: [];
+  /** It has less memory than before: see its `resources`. */
+  shrunk: [];
   /** The monitor or the guest agent did not answer in time. */
   unresponsive: [error: VmSubstrateError];
   /** It answers again. */

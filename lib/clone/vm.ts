@@ -1,4 +1,4 @@
-import { type EventSource, Events, isVmSubstrateError, type VmSubstrateError, validate } from "../core/index.ts";
+import { type EventSource, Events, isVmSubstrateError, validate } from "../core/index.ts";
 import { type ExitCause, type ProcessMemory, type ProcessName, processMemory } from "../host/index.ts";
 import type { GuestAgent } from "../qmp/index.ts";
 import type { Clone } from "./clone.ts";
@@ -9,18 +9,30 @@ import { GuestPower } from "./guest-power.ts";
 import { execution, reading, writing } from "./guest-programs.ts";
 import type { Timings } from "./phases.ts";
 import type { Resources } from "./resources.ts";
+import { Responsiveness } from "./responsiveness.ts";
 import { type Session, type SessionOptions, Sessions, sessionRequest } from "./session/index.ts";
-import { goneError, isMonitorSilent, isUnanswered, noSignOfLife, parkedError, silentError } from "./vm-errors.ts";
+import { shrinking } from "./shrink.ts";
+import { endVm } from "./vm-end.ts";
+import {
+  explained,
+  goneError,
+  isMonitorSilent,
+  isUnanswered,
+  noSignOfLife,
+  parkedError,
+  silentError,
+} from "./vm-errors.ts";
 import {
   type ExecOptions,
   type ExecResult,
   type FileOptions,
   lifetimeSchema,
   type ReadFileOptions,
+  type ShrinkRequest,
 } from "./vm-options.ts";
 import type { VmOwner } from "./vm-owner.ts";
 import type { VmParts } from "./vm-parts.ts";
-import type { VmEvents, VmOrigin, VmState } from "./vm-state.ts";
+import { isEnd, type VmEvents, type VmOrigin, type VmState } from "./vm-state.ts";
 
 /** A personal, running VM. `release()` it, or let `await using` do so. */
 export class Vm implements AsyncDisposable {
@@ -36,8 +48,6 @@ export class Vm implements AsyncDisposable {
   /** The public SSH host key, as in known_hosts: "ssh-ed25519 AAAA...". */
   readonly sshHostKey: string;
   readonly substrate: { readonly name: string; readonly version: number };
-  /** What it has of its machine: as it was frozen, or as it was asked for. */
-  readonly resources: Resources;
   readonly origin: VmOrigin;
   readonly labels: Readonly<Record<string, string>>;
   readonly createdAt: Date;
@@ -50,8 +60,9 @@ export class Vm implements AsyncDisposable {
   readonly #sessions: Sessions;
   readonly #owner: VmOwner<Vm>;
   readonly #events = new Events<VmEvents>();
+  readonly #responsiveness = new Responsiveness(this.#events);
+  #resources: Resources;
   #state: Exclude<VmState, "unresponsive">;
-  #responsive = true;
   /** Parking and resuming take turns. */
   #last: Promise<unknown> = Promise.resolve();
   #gone: Promise<void> | undefined;
@@ -67,7 +78,7 @@ export class Vm implements AsyncDisposable {
     this.sshHostKey = parts.identity.sshHostKey;
     this.substrate = parts.substrate;
     const { cpus, memoryMiB, diskMiB } = parts.resources;
-    this.resources = Object.freeze({ cpus, memoryMiB, diskMiB });
+    this.#resources = Object.freeze({ cpus, memoryMiB, diskMiB });
     this.origin = parts.origin;
     this.labels = parts.labels;
     this.createdAt = parts.createdAt;
@@ -83,7 +94,12 @@ export class Vm implements AsyncDisposable {
   }
 
   get state(): VmState {
-    return this.#state === "running" && !this.#responsive ? "unresponsive" : this.#state;
+    return this.#state === "running" && !this.#responsiveness.isThere ? "unresponsive" : this.#state;
+  }
+
+  /** What it has of its machine: as it was frozen, or as it was asked for, less what was taken away since. */
+  get resources(): Resources {
+    return this.#resources;
   }
 
   get events(): EventSource<VmEvents> {
@@ -146,12 +162,7 @@ export class Vm implements AsyncDisposable {
    */
   async console(options: ConsoleOptions = {}): Promise<string> {
     this.#requireAlive("console");
-    try {
-      return await this.#console.tail(options);
-    } catch (error) {
-      if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(this, "console", error);
-      throw isMonitorSilent(error) ? silentError(this, "console", "QEMU", error) : error;
-    }
+    return explained(this, "console", this.#console.tail(options), isMonitorSilent);
   }
 
   /** QEMU's memory, guest included. @throws VmSubstrateError VM_GONE */
@@ -214,8 +225,7 @@ export class Vm implements AsyncDisposable {
 
   /**
    * The first word with a VM that was taken over: its guest is made to run or to be paused as its record says, whatever its
-   * last owner got to. Never throws; one that does not answer is unresponsive.
-   * @internal
+   * last owner got to. Never throws; one that does not answer is unresponsive. @internal
    */
   async settle(timeoutMs: number): Promise<void> {
     if (this.#isGone) return;
@@ -224,7 +234,7 @@ export class Vm implements AsyncDisposable {
       await this.#sessions.sweep();
     } catch (cause) {
       if (this.#isGone) return;
-      this.#setUnresponsive(silentError(this, "taking over", "it", cause));
+      this.#responsiveness.missed(silentError(this, "taking over", "it", cause));
     }
   }
 
@@ -236,6 +246,26 @@ export class Vm implements AsyncDisposable {
     validate(lifetimeSchema, ms, "extend");
     this.#requireAlive("extend");
     return (await this.#owner.extend(ms)).at;
+  }
+
+  /**
+   * Takes memory away that the VM was given at its claim, while it runs: by whole modules, as many as leave enough. Idempotent.
+   *
+   * @returns what it has then
+   * @throws VmSubstrateError VM_GONE, VM_PARKED, INVALID_ARGUMENT, MEMORY_IN_USE when its guest needs it, QMP_*, TIMEOUT, ABORTED
+   */
+  async shrink(request: ShrinkRequest): Promise<Resources> {
+    const onMemory = async (memoryMiB: number) => {
+      if (memoryMiB === this.#resources.memoryMiB) return;
+      await this.#owner.shrunk(memoryMiB);
+      this.#resources = Object.freeze({ ...this.#resources, memoryMiB });
+      this.#events.announce("shrunk");
+    };
+    await this.#inTurn("shrink", async () => {
+      if (this.#state === "parked") throw parkedError(this, "shrink");
+      await explained(this, "shrink", shrinking(this.#clone, request, onMemory));
+    });
+    return this.#resources;
   }
 
   /**
@@ -306,8 +336,7 @@ export class Vm implements AsyncDisposable {
 
   /**
    * Asks the monitor and the guest agent for a sign of life, and says what came of it by `unresponsive` and `responsive`.
-   * Never throws. A parked guest is only asked by its monitor.
-   * @internal
+   * Never throws. A parked guest is only asked by its monitor. @internal
    */
   async heartbeat(timeoutMs: number): Promise<void> {
     if (this.#isGone) return;
@@ -315,23 +344,12 @@ export class Vm implements AsyncDisposable {
     try {
       const inTurn = (work: () => Promise<void>) => this.#inTurn("heartbeat", work);
       await this.#power.signOfLife(() => this.#state === "running", timeoutMs, inTurn);
-      if (!this.#responsive) this.#setResponsive();
+      this.#responsiveness.seen();
     } catch (cause) {
       if (this.#isGone || isVmSubstrateError(cause, "QEMU_EXITED")) return;
       if (this.#state !== asked) return; // parked meanwhile: such a guest does not answer
-      this.#setUnresponsive(noSignOfLife(this, timeoutMs, cause));
+      this.#responsiveness.missed(noSignOfLife(this, timeoutMs, cause));
     }
-  }
-
-  #setResponsive(): void {
-    this.#responsive = true;
-    this.#events.announce("responsive");
-  }
-
-  #setUnresponsive(error: VmSubstrateError): void {
-    if (!this.#responsive) return;
-    this.#responsive = false;
-    this.#events.announce("unresponsive", error);
   }
 
   async #onExit(cause: ExitCause): Promise<void> {
@@ -345,13 +363,7 @@ export class Vm implements AsyncDisposable {
   #end(): Promise<void> {
     this.#gone ??= (async () => {
       this.#sessions.end(goneError(this, "session"));
-      // What fails does not keep the rest: a VM is ended even when nothing can be recorded any more.
-      const owner = this.#owner;
-      const failures: unknown[] = [];
-      for (const step of [() => owner.releasing(), () => this.#clone[Symbol.asyncDispose](), () => owner.gone()]) {
-        await step().catch((error: unknown) => failures.push(error));
-      }
-      if (failures.length > 0) throw failures[0];
+      await endVm(this.#clone, this.#owner);
     })();
     return this.#gone;
   }
@@ -367,29 +379,19 @@ export class Vm implements AsyncDisposable {
   }
 
   async #monitor(what: string, command: "stop" | "cont"): Promise<void> {
-    try {
-      await this.#power.switch(what, command);
-    } catch (cause) {
-      if (this.#isGone || isVmSubstrateError(cause, "QEMU_EXITED")) throw goneError(this, what, cause);
-      throw silentError(this, what, "QEMU", cause);
-    }
+    await explained(this, what, this.#power.switch(what, command), () => true);
   }
 
   async #withAgent<T>(what: string, work: (agent: GuestAgent) => Promise<T>): Promise<T> {
     this.#requireAlive(what);
     if (this.#state === "parked") throw parkedError(this, what);
-    try {
-      const agent = await this.#clone.guest.agent();
-      return await this.#clone.instance.process.guard(what, work(agent));
-    } catch (error) {
-      // The channel ends with the process: the VM's end is then the better explanation.
-      if (this.#isGone || isVmSubstrateError(error, "QEMU_EXITED")) throw goneError(this, what, error);
-      throw error;
-    }
+    const { guest, instance } = this.#clone;
+    const working = async () => instance.process.guard(what, work(await guest.agent()));
+    return explained(this, what, working());
   }
 
   get #isGone(): boolean {
-    return this.#state === "released" || this.#state === "failed" || this.#state === "detached";
+    return isEnd(this.#state);
   }
 
   #requireAlive(what: string): void {

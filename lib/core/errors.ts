@@ -63,6 +63,7 @@ export const ERROR_CODES = {
   RUN_FAILED: "The command that a new VM had to run first did not succeed; the VM was destroyed.",
   IDEMPOTENCY_KEY_USED: "The idempotency key belongs to another call, or to VMs that are gone.",
 
+  MEMORY_IN_USE: "The guest needs the memory that was to be taken away, and keeps it.",
   FORK_REFUSED: "The VM cannot be forked as it is; it was not touched.",
   FORK_FAILED: "QEMU did not give a VM's memory and devices at one instant; the VM runs on.",
   VM_GONE: "The VM was released or its process has ended.",

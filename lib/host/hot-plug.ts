@@ -4,6 +4,9 @@ import { DISK_NODE } from "./qemu-argv.ts";
 
 type Qmp = Pick<Monitor, "execute">;
 
+/** What the guest does with a module: `lasting` is memory as any other, `removable` holds nothing that cannot go elsewhere. */
+type MemoryKind = "lasting" | "removable";
+
 /** A place for a processor, as QEMU names it. Source: QMP reference, query-hotpluggable-cpus. */
 interface CpuPlace {
   readonly type: string;
@@ -37,13 +40,14 @@ export async function plugCpus(qmp: Qmp, count: number, signal: AbortSignal | un
  */
 export async function plugMemory(
   qmp: Qmp,
+  kind: MemoryKind,
   modulesMiB: readonly number[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
   for (const [i, sizeMiB] of modulesMiB.entries()) {
-    const backend = { "qom-type": "memory-backend-ram", id: `added-ram${i}`, size: sizeMiB * MIB };
+    const backend = { "qom-type": "memory-backend-ram", id: `${kind}-ram${i}`, size: sizeMiB * MIB };
     await qmp.execute("object-add", backend, { signal });
-    const module = { driver: "pc-dimm", id: `added-dimm${i}`, memdev: backend.id };
+    const module = { driver: "pc-dimm", id: `${kind}-dimm${i}`, memdev: backend.id };
     await qmp.execute("device_add", module, { signal });
   }
 }

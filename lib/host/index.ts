@@ -51,6 +51,13 @@ export {
 export { identifyQemu, type QemuBinary } from "./qemu-binary.ts";
 export { QemuInstance } from "./qemu-instance.ts";
 export { QemuProcess } from "./qemu-process.ts";
+export {
+  dropUnusedMemory,
+  machineMemoryMiB,
+  type RemovableModule,
+  removableModules,
+  unplugModule,
+} from "./removable-memory.ts";
 export { runTool, type ToolOptions } from "./run-tool.ts";
 export { isPortOpen, plugPort, SESSION_PORT, unplugPort } from "./serial-port.ts";
 export { ACCELERATORS, type Accelerator, type MachineGrowth, type VmConfig } from "./vm-config.ts";

@@ -18,6 +18,8 @@ export interface HelperOperation {
     | "scrub"
     | "cpus"
     | "memory"
+    | "onlining"
+    | "offline"
     | "disk"
     | "partition"
     | "poll";
@@ -105,6 +107,9 @@ const NOT_NOW = "the file system is being changed by something else, as by a bal
 const HINTS: Readonly<Record<string, string>> = {
   "file ELOOP": "a symbolic link is not followed; name the file that it leads to, or none",
   "file ENOENT": "its folder is not there",
+  "offline ENOMEM": "what its programs have would not fit into the rest",
+  "offline EBUSY": "something in it cannot be moved",
+  "offline ETIMEDOUT": "what its programs have there could not be moved in time",
   "mac ENODEV": "the guest has no NIC of that name; the recipe's interface says which",
   "ipv4 ENODEV": "the guest has no NIC of that name; the recipe's interface says which",
   "disk ENOTTY": NO_GROWTH,

@@ -61,6 +61,7 @@ export class HandedOut {
     vm.events.on("exit", (cause) => events.announce("exit", vm, cause));
     vm.events.on("parked", () => events.announce("parked", vm));
     vm.events.on("resumed", () => events.announce("resumed", vm));
+    vm.events.on("shrunk", () => events.announce("shrunk", vm));
     vm.events.on("unresponsive", (error) => events.announce("unresponsive", vm, error));
     vm.events.on("responsive", () => events.announce("responsive", vm));
   }

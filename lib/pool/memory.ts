@@ -65,6 +65,12 @@ export class Memory implements Disposable {
     this.#tracked.set(id, { pid, running: true, addedBytes, bytes: undefined });
   }
 
+  /** Some of what it was given was taken away. What it takes is measured again as any other. */
+  resized(id: string, addedBytes: number): void {
+    const tracked = this.#tracked.get(id);
+    if (tracked !== undefined) this.#tracked.set(id, { ...tracked, addedBytes });
+  }
+
   forget(id: string): void {
     this.#tracked.delete(id);
   }

@@ -17,6 +17,8 @@ export type PoolEvents = {
   exit: [vm: Vm, ...VmEvents["exit"]];
   parked: [vm: Vm];
   resumed: [vm: Vm];
+  /** Memory was taken away from it. */
+  shrunk: [vm: Vm];
   /** Its expiry was put off, or set. */
   extended: [vm: Vm];
   unresponsive: [vm: Vm, error: VmSubstrateError];

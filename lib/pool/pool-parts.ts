@@ -69,6 +69,7 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
   const owners = new VmOwners({
     ...state,
     lifetimes,
+    memory,
     failpoint,
     events,
     vm: (id) => vms.get(id),

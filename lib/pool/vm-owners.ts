@@ -1,10 +1,11 @@
 import type { Expiry, OnFailpoint, Vm, VmOwner } from "../clone/index.ts";
-import { VmSubstrateError } from "../core/index.ts";
+import { MIB, VmSubstrateError } from "../core/index.ts";
 import { monotonicMs } from "../host/index.ts";
 import type { Change, FabricKind, LeaseBook } from "../netcfg/index.ts";
 import type { Instants } from "./instants.ts";
 import { extendLifetime, type Lifetime, nextDue } from "./lifetime.ts";
 import type { Lifetimes } from "./lifetimes.ts";
+import type { Memory } from "./memory.ts";
 import type { Announcer } from "./pool-events.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 
@@ -12,6 +13,7 @@ export interface VmOwnersDependencies {
   readonly ledger: VmLedger;
   readonly leases: LeaseBook;
   readonly lifetimes: Lifetimes;
+  readonly memory: Pick<Memory, "resized">;
   readonly failpoint: OnFailpoint;
   readonly events: Announcer;
   /** The VM of an id, once it was handed out. */
@@ -43,6 +45,7 @@ export class VmOwners {
         failpoint("release.intended");
       },
       gone: () => this.#gone(id),
+      shrunk: (memoryMiB) => this.#shrunk(id, memoryMiB),
       extend,
       fork: (source, count, options) => this.#deps.forks().fork(source, count, options),
       freeze: (source, options) => this.#deps.freezes().freeze(source, options),
@@ -74,6 +77,17 @@ export class VmOwners {
     } finally {
       onGone(id); // whatever could not be written down: there is no VM any more
     }
+  }
+
+  /** What was added first goes last, so that what is left of it is the difference. */
+  async #shrunk(id: string, memoryMiB: number): Promise<void> {
+    const { ledger, memory, failpoint } = this.#deps;
+    const record = ledger.get(id);
+    if (record === undefined || record.resources.memoryMiB === memoryMiB) return;
+    failpoint("shrink.unplugged");
+    const addedMemoryMiB = record.resources.addedMemoryMiB - (record.resources.memoryMiB - memoryMiB);
+    await ledger.update(id, { resources: { ...record.resources, memoryMiB, addedMemoryMiB } });
+    memory.resized(id, addedMemoryMiB * MIB);
   }
 
   async #extend(id: string, ms: number): Promise<Expiry> {

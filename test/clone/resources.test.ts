@@ -30,22 +30,30 @@ describe("a plan for a clone's resources", () => {
     expect(plan({ cpus: 4 })).toEqual({
       resources: { cpus: 4, memoryMiB, diskMiB: 256 },
       addedCpus: 3,
-      modulesMiB: [],
+      lastingMiB: [],
+      removableMiB: [],
       diskBytes: undefined,
     });
-    expect(plan({ diskMiB: 1024 })).toMatchObject({ addedCpus: 0, modulesMiB: [], diskBytes: 1024 * MIB });
+    expect(plan({ diskMiB: 1024 })).toMatchObject({
+      addedCpus: 0,
+      lastingMiB: [],
+      removableMiB: [],
+      diskBytes: 1024 * MIB,
+    });
   });
 
   it.each([
-    [97, 224, [128]],
-    [192, 224, [128]],
-    [224, 224, [128]],
-    [225, 352, [128, 128]],
-    [2048, 2144, [128, 1920]],
+    [97, 224, [], [128]],
+    [192, 224, [], [128]],
+    [225, 352, [], [128, 128]],
+    // The kernel's own needs are met by a quarter of all, 96 MiB of which it has.
+    [480, 480, [128], [128, 128]],
+    [1120, 1120, [256], [384, 384]],
+    [2048, 2144, [512], [768, 768]],
     // A page in 64 is for the description of the others: the kernel must have those before it has the module.
-    [96 + 48 * 128, 96 + 48 * 128, [128, 4096, 1920]],
-  ])("adds whole blocks of memory, the first alone: %i MiB is %i", (asked, memoryMiB, modulesMiB) => {
-    expect(plan({ memoryMiB: asked })).toMatchObject({ resources: { memoryMiB }, modulesMiB });
+    [96 + 48 * 128, 96 + 48 * 128, [512, 1024], [2304, 2304]],
+  ])("adds whole blocks of memory: %i MiB is %i", (asked, memoryMiB, lastingMiB, removableMiB) => {
+    expect(plan({ memoryMiB: asked })).toMatchObject({ resources: { memoryMiB }, lastingMiB, removableMiB });
   });
 
   it.each<[ResourcesRequest, RegExp, object]>([

@@ -5,6 +5,7 @@ import { openLab } from "../support/lab.ts";
 
 const SPEC: ActivateSpec = { substrate: "mini", hostname: "large-{index}" };
 const RESOURCES = { cpus: 4, memoryMiB: 192, diskMiB: 1024 };
+const MIB = 2 ** 20;
 /** Memory beyond what was frozen comes in blocks of 128 MiB. */
 const GIVEN = { ...RESOURCES, memoryMiB: 96 + 128 };
 
@@ -66,6 +67,41 @@ describe("a VM that was grown", () => {
       code: "RESOURCES_OUT_OF_REACH",
       details: { maximum: 8 },
     });
+  });
+
+  it("gives back what its programs do not need, keeps what they do, and can then be forked", async () => {
+    await using lab = await openLab();
+    const vm = await claim(lab.pool, { ...SPEC, resources: { memoryMiB: 96 + 384 } });
+    const totalMiB = async () => Number(/MemTotal:\s+(\d+)/.exec(await output(vm, "cat", "/proc/meminfo"))?.[1]) / 1024;
+    const fill = (name: string, sizeMiB: number) =>
+      output(
+        vm,
+        "sh",
+        "-c",
+        `head -c ${sizeMiB * MIB} /dev/urandom > /run/memory/${name}; md5sum < /run/memory/${name}`,
+      );
+    await output(vm, "sh", "-c", "mkdir /run/memory && mount -t tmpfs -o size=400m t /run/memory");
+    const kept = await fill("kept", 20);
+    await fill("large", 200);
+    expect(await totalMiB()).toBeGreaterThan(430);
+    const used = (await vm.memory()).privateBytes;
+    await expect(vm.shrink({ memoryMiB: 96 })).rejects.toMatchObject({
+      code: "MEMORY_IN_USE",
+      message: expect.stringContaining("would not fit into the rest"),
+    });
+    await output(vm, "rm", "/run/memory/large");
+    const { memoryMiB } = await vm.shrink({ memoryMiB: 96 });
+    expect(memoryMiB).toBe(96 + 128); // a part is for what the kernel itself has
+    expect(await totalMiB()).toBeLessThan(200);
+    expect(await output(vm, "md5sum", "/run/memory/kept")).toContain(kept.split(" ")[0]);
+    await expect.poll(async () => used - (await vm.memory()).privateBytes).toBeGreaterThan(100 * MIB);
+
+    const other = await claim(lab.pool, { ...SPEC, resources: { memoryMiB: 96 + 128 } });
+    await expect(other.fork(1)).rejects.toMatchObject({ code: "FORK_REFUSED" });
+    expect(await other.shrink({ memoryMiB: 96 })).toMatchObject({ memoryMiB: 96 });
+    const [fork] = await other.fork(1);
+    expect(fork === undefined ? "" : await output(fork, "hostname")).toBe(fork?.hostname);
+    expect(await output(other, "hostname")).toBe(other.hostname);
   });
 
   it("is taken over as large as it was", async () => {

@@ -1,4 +1,5 @@
 import type { FakeProtocol } from "./fake-line-server.ts";
+import { FakeMemoryModules } from "./fake-memory-modules.ts";
 import type { FakeScript } from "./fake-qemu-script.ts";
 
 const EINVAL = 22;
@@ -19,9 +20,8 @@ class Refusal extends Error {
 /** The guest's machine, as far as the guest knows of it. */
 export interface FakeResources {
   cpus: number;
-  /** Of the substrate; it counts as whole blocks. */
-  readonly memoryMiB: number;
-  readonly addedMiB: number[];
+  /** What was frozen counts as whole blocks. */
+  memory: FakeMemoryModules;
   diskBytes: number;
 }
 
@@ -37,7 +37,7 @@ export class FakeHelper {
   mac = "52:54:00:12:34:56";
   /** By family and scope: what `ipv4`, `ipv6 link` and `ipv6 global` answer after the interface's name. */
   readonly addresses = new Map<string, string>();
-  readonly resources: FakeResources = { cpus: 1, memoryMiB: 1, addedMiB: [], diskBytes: 0 };
+  readonly resources: FakeResources = { cpus: 1, memory: new FakeMemoryModules(1), diskBytes: 0 };
   readonly files: Map<string, Buffer>;
   readonly modes = new Map<string, string>();
   readonly received: string[] = [];
@@ -127,11 +127,16 @@ export class FakeHelper {
       case "cpus":
         return String(this.resources.cpus);
       case "memory": {
-        const { memoryMiB, addedMiB } = this.resources;
-        const added = addedMiB.reduce((sum, size) => sum + size, 0);
-        const blocks = Math.ceil(memoryMiB / BLOCK_MIB) * BLOCK_MIB;
-        return `${(blocks + added) * 1024},${(memoryMiB + added) * 1024 - 100}`;
+        const { baseMiB, addedMiB } = this.resources.memory;
+        const blocks = Math.ceil(baseMiB / BLOCK_MIB) * BLOCK_MIB;
+        return `${(blocks + addedMiB) * 1024},${(baseMiB + addedMiB) * 1024 - 100}`;
       }
+      case "onlining":
+        this.resources.memory.onlining = value;
+        return value;
+      case "offline":
+        if (!this.resources.memory.switchOff(Number(first), Number(second))) throw new Refusal(EINVAL);
+        return second;
       case "disk": {
         if (second !== "/") throw new Refusal(EINVAL);
         const { diskBytes } = this.resources;

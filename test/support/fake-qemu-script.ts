@@ -14,6 +14,10 @@ const FAKE_STEPS = [
   "add-memory",
   /** `device_add` of a memory module was received. */
   "add-module",
+  /** `device_del` of a memory module was received. */
+  "remove-module",
+  /** `object-del` of memory was received. */
+  "remove-memory",
   /** `block_resize` was received. */
   "resize-disk",
   /** `cont` was received, and not answered yet. */
@@ -74,7 +78,17 @@ export interface FakeScript {
   readonly lies?: Readonly<
     Partial<
       Record<
-        "hostname" | "mac" | "ipv4" | "ipv6" | "entropy" | "clock" | "cpus" | "memory" | "disk" | "partition",
+        | "hostname"
+        | "mac"
+        | "ipv4"
+        | "ipv6"
+        | "entropy"
+        | "clock"
+        | "cpus"
+        | "memory"
+        | "offline"
+        | "disk"
+        | "partition",
         string
       >
     >
@@ -89,6 +103,8 @@ export interface FakeScript {
   readonly console?: string;
   /** What the guest's program of sessions does instead of its work. `gone` is what the monitor shows of one that has ended. */
   readonly carrier?: "deaf" | "garbage" | "gone" | "broken";
+  /** The guest never lets a memory module go. */
+  readonly keepsModules?: boolean;
   readonly ignoreSigterm?: boolean;
   /** The host's disk: whoever asks finds the guest stopped by it. */
   readonly diskIsFull?: boolean;

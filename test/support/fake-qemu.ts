@@ -10,6 +10,7 @@ import { createConnection, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import { FakeBlockNodes, type FakeDisk } from "./fake-block-nodes.ts";
 import { type FakePeer, type FakeProtocol, FakeServer } from "./fake-line-server.ts";
+import { FakeMemoryModules } from "./fake-memory-modules.ts";
 import { FakeGuest } from "./fake-qemu-guest.ts";
 import type { FakeOrder, FakeReport, FakeScript, FakeStep } from "./fake-qemu-script.ts";
 import { type FakeArguments, FakeCommandError, type FakeCommands, FakeQmp } from "./fake-qmp-server.ts";
@@ -145,8 +146,6 @@ class Machine {
   #status: string;
   #migrated = "none";
   readonly #maxCpus: number;
-  /** Their sizes in MiB, by id. */
-  readonly #backends = new Map<string, number>();
   #capabilities = new Map<string, boolean>();
   readonly #disk: FakeBlockNodes;
   #switchOver: (() => void) | undefined;
@@ -162,7 +161,9 @@ class Machine {
     this.#maxCpus = maxCpus;
     this.#ramBytes = Number(argv.json("-object").size);
     this.#guest = new FakeGuest(control.script);
-    this.#guest.helper.resources.diskBytes = this.#disk.sizeBytes;
+    const { resources } = this.#guest.helper;
+    resources.diskBytes = this.#disk.sizeBytes;
+    resources.memory = new FakeMemoryModules(1, control.script, (...step) => control.reach(...step));
     this.#ports = new FakeSerialPorts(
       control.script,
       (...step) => control.reach(...step),
@@ -286,24 +287,23 @@ class Machine {
       await this.#ports.plug(args);
       return {};
     }
-    await this.#control.reach("add-module", args);
-    const sizeMiB = this.#backends.get(String(args.memdev));
-    if (args.driver !== "pc-dimm" || sizeMiB === undefined) throw new FakeCommandError("no such device or backend");
-    resources.addedMiB.push(sizeMiB);
+    await resources.memory.plug(args);
     return {};
   }
 
   get #commands(): FakeCommands {
     const { helper } = this.#guest;
+    const { device_del: unplugPort } = this.#ports.commands;
     return {
       ...this.#ports.commands,
+      ...helper.resources.memory.commands,
       ...this.#disk.commands,
       "query-hotpluggable-cpus": () => this.#cpuPlaces(),
       device_add: (args) => this.#addDevice(args),
-      "object-add": async (args) => {
-        await this.#control.reach("add-memory", args);
-        if (args["qom-type"] !== "memory-backend-ram") throw new FakeCommandError("not memory of its own");
-        this.#backends.set(String(args.id), Number(args.size) / 2 ** 20);
+      device_del: async (args, ...rest) => {
+        const { memory } = helper.resources;
+        if (!memory.has(String(args.id))) return unplugPort?.(args, ...rest);
+        await memory.unplug(String(args.id));
         return {};
       },
       block_resize: async (args) => {

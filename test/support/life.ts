@@ -23,10 +23,11 @@ export async function liveALife(pool: Pool, say: (line: string) => void): Promis
   const [docked] = await pool.activate(1, KEYED);
   say(`handed ${docked?.id}`);
   await pool.dock("fake", { min: 0 });
-  const resources = { cpus: 2, memoryMiB: 129, diskMiB: 64 };
+  const resources = { cpus: 2, memoryMiB: 257, diskMiB: 64 };
   const byName: ActivateSpec = { substrate: "fake", hostname: "by-name", network: { fabric: "mcast" }, resources };
   const [cloned] = await pool.activate(1, byName);
   say(`handed ${cloned?.id}`);
+  await cloned?.shrink({ memoryMiB: 129 });
   await pool.activate(1, { substrate: "fake", run: { argv: ["false"] } }).catch(() => {});
   await docked?.park();
   await docked?.resume();

@@ -28,6 +28,9 @@ const ROOT_MIB = 320;
 const FILLERS = 5;
 const FILLER_MIB = 32;
 
+/** Which both ask for by the name of an algorithm, so that it is no dependency of theirs. */
+const CHECKSUMS = "crc32c_generic";
+
 /** Those that Debian's kernels have as modules. */
 export const OTHER_FILE_SYSTEMS = ["xfs", "btrfs"] as const;
 export type OtherFileSystem = (typeof OTHER_FILE_SYSTEMS)[number];
@@ -71,7 +74,8 @@ async function initrdFor(kind: OtherFileSystem, dir: string, unpacked: string, r
   await mkdir(workDir);
   await makeInitramfs({ dir: unpacked, release }, first, { workDir, signal: undefined });
   const added = new GuestRoot(join(workDir, "added"));
-  const modules = await modulesInLoadOrder(join(unpacked, "lib/modules", release), [...INITRAMFS_MODULES, kind]);
+  const wanted = [...INITRAMFS_MODULES, CHECKSUMS, kind];
+  const modules = await modulesInLoadOrder(join(unpacked, "lib/modules", release), wanted);
   for (const module of modules) await added.copy(module, `/modules/${basename(module)}`);
   await added.file("/modules/order", `${modules.map((module) => basename(module)).join("\n")}\n`);
   const init = await readFile(guestFile(INITRAMFS_FILE), "utf8");

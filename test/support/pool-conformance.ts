@@ -16,6 +16,9 @@ export interface PoolTarget extends AsyncDisposable {
   readonly expectNothingLeft: () => Promise<void>;
 }
 
+/** Three blocks of 128 MiB more than the substrates have, of which two can be taken away again. */
+const GROWN_MIB = 385;
+
 /** What every pool does, of this process or of a daemon. */
 export function itBehavesAsPool(name: string, open: () => Promise<PoolTarget>): void {
   const start = async () => {
@@ -150,6 +153,23 @@ export function itBehavesAsPool(name: string, open: () => Promise<PoolTarget>): 
       await expect
         .poll(() => heard.toSorted())
         .toEqual(["parked", "pool extended true", "pool parked true", "pool resumed true", "resumed"]);
+    });
+
+    it("gives memory back that it was given, and says so", async () => {
+      const { pool, activateOne } = await start();
+      const vm = await activateOne({ resources: { memoryMiB: GROWN_MIB } });
+      const before = vm.resources;
+      const heard: string[] = [];
+      vm.events.on("shrunk", () => heard.push("vm"));
+      pool.events.on("shrunk", ({ id, resources }) => heard.push(`pool ${id === vm.id} ${resources.memoryMiB}`));
+      const after = await vm.shrink({ memoryMiB: 1 });
+      expect(after.memoryMiB).toBeLessThan(before.memoryMiB);
+      expect(after).toEqual({ ...before, memoryMiB: after.memoryMiB });
+      expect(vm.resources).toEqual(after);
+      expect(await vm.shrink({ memoryMiB: 1 })).toEqual(after);
+      await expect.poll(() => heard.toSorted()).toContain(`pool true ${after.memoryMiB}`);
+      expect(heard).toContain("vm");
+      await expect(vm.shrink({ memoryMiB: 0 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     });
 
     it("is released once, and then gone", async () => {

@@ -17,6 +17,7 @@ const DATA = {
   exit: { vm, code: null, signal: "SIGKILL" },
   parked: { vm },
   resumed: { vm },
+  shrunk: { vm },
   extended: { vm },
   unresponsive: { vm, error },
   responsive: { vm },

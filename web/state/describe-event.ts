@@ -18,6 +18,8 @@ export function describeEvent(event: DaemonEvent): string {
     }
     case "extended":
       return `${event.data.vm.hostname} expires ${event.data.vm.expiresAt ?? "never"}`;
+    case "shrunk":
+      return `${event.data.vm.hostname} has ${formatBytes(event.data.vm.resources.memoryMiB * 2 ** 20)} of memory`;
     case "unresponsive":
       return `${event.data.vm.hostname}: ${event.data.error.detail}`;
     case "released":

@@ -66,6 +66,7 @@ function withEvent(state: State, event: DaemonEvent): State {
       return withVm(logged, event.data.vm, true);
     case "parked":
     case "resumed":
+    case "shrunk":
     case "extended":
     case "unresponsive":
     case "responsive":

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { ActivateSpec, Pool, Vm } from "vm-substrate";
 import { type Context, check, emptyDock, fillDock, MIB, openPool, progress, release, SPEC } from "./context.ts";
 import { conditions, describeMachine, markdownTable, phaseTable, summaryTable, writeResults } from "./results.ts";
@@ -35,6 +36,18 @@ interface Used {
   readonly touchMs: number | undefined;
 }
 
+/** Memory that was added is taken away again, as much of it as can be. */
+interface Shrunk {
+  readonly shrinkMs: number;
+  readonly memoryMiB: number;
+  /** Of QEMU, guest included. */
+  readonly privateBeforeMiB: number;
+  readonly privateAfterMiB: number;
+}
+
+/** QEMU gives a module's memory back to the machine a moment after the module is gone. */
+const GIVEN_BACK_MS = 500;
+
 /** Claims of a docked, primed clone that is made larger on the way, one at a time. */
 export async function benchResize(claims: number, context: Context): Promise<void> {
   const machine = await describeMachine();
@@ -61,6 +74,7 @@ export async function benchResize(claims: number, context: Context): Promise<voi
       nprocMs: of(({ nprocMs }) => nprocMs),
       touchMs: of(({ touchMs }) => touchMs ?? null),
       memoryMiB: of(({ memoryMiB }) => memoryMiB),
+      shrunk: of(({ shrunk }) => shrunk ?? null),
     },
     `# Resources at the claim
 
@@ -90,6 +104,18 @@ ${markdownTable(
     memoryMiB.private,
   ]),
 )}
+
+At last \`vm.shrink\` takes away as much as it can, ${TOUCHED_MIB} MiB of which were written and given up: milliseconds, what the VM has then, and
+QEMU's private memory before and after, MiB, at the median.
+
+${markdownTable(
+  ["", "shrink, p50", "p99", "memory left", "private before", "private after"],
+  [...kinds].flatMap(([name, { shrunk }]) =>
+    shrunk === undefined
+      ? []
+      : [[name, shrunk.ms.p50, shrunk.ms.p99, shrunk.memoryMiB, shrunk.privateBeforeMiB, shrunk.privateAfterMiB]],
+  ),
+)}
 `,
   );
 }
@@ -97,6 +123,7 @@ ${markdownTable(
 async function claimsOf({ name, resources }: Kind, count: number, pool: Pool, context: Context) {
   const samples: Sample[] = [];
   const used: Used[] = [];
+  const shrunk: Shrunk[] = [];
   const memory: Awaited<ReturnType<Vm["memory"]>>[] = [];
   for (let i = 0; i < count; i++) {
     await fillDock(pool, DOCK_DEPTH, true, context);
@@ -105,6 +132,7 @@ async function claimsOf({ name, resources }: Kind, count: number, pool: Pool, co
     samples.push(sample);
     memory.push(await vm.memory());
     used.push(await use(vm, resources));
+    if (resources.memoryMiB !== undefined) shrunk.push(await shrink(vm));
     await release([vm]);
   }
   const summary = summarizeSamples(samples);
@@ -119,6 +147,32 @@ async function claimsOf({ name, resources }: Kind, count: number, pool: Pool, co
       pss: summarize(memory.map(({ pssBytes }) => pssBytes / MIB)).p50,
       private: summarize(memory.map(({ privateBytes }) => privateBytes / MIB)).p50,
     },
+    shrunk: shrunk.length === 0 ? undefined : summarizeShrunk(shrunk),
+  };
+}
+
+function summarizeShrunk(shrunk: readonly Shrunk[]) {
+  const p50 = (pick: (one: Shrunk) => number) => summarize(shrunk.map(pick)).p50;
+  return {
+    ms: summarize(shrunk.map(({ shrinkMs }) => shrinkMs)) satisfies Summary,
+    memoryMiB: p50(({ memoryMiB }) => memoryMiB),
+    privateBeforeMiB: p50(({ privateBeforeMiB }) => privateBeforeMiB),
+    privateAfterMiB: p50(({ privateAfterMiB }) => privateAfterMiB),
+  };
+}
+
+async function shrink(vm: Vm): Promise<Shrunk> {
+  const before = await vm.memory();
+  const startedAt = performance.now();
+  const { memoryMiB } = await vm.shrink({ memoryMiB: 1 });
+  const shrinkMs = performance.now() - startedAt;
+  await delay(GIVEN_BACK_MS);
+  const after = await vm.memory();
+  return {
+    shrinkMs,
+    memoryMiB,
+    privateBeforeMiB: before.privateBytes / MIB,
+    privateAfterMiB: after.privateBytes / MIB,
   };
 }
 

@@ -362,7 +362,7 @@ static const struct {
     {"read", op_read},         {"scrub", op_scrub},     {"version", op_version},
     {"cpus", op_cpus},         {"memory", op_memory},   {"disk", op_disk},
     {"partition", op_partition}, {"http", op_http},     {"poll", op_poll},
-    {"onlining", op_onlining}, {"offline", op_offline},
+    {"udev", op_udev}, {"onlining", op_onlining}, {"offline", op_offline},
 };
 
 static int run_operation(char *text) {

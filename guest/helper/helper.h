@@ -21,6 +21,7 @@ int op_ipv4(char *value);
 int op_ipv6(char *value);
 int op_cpus(char *value);
 int op_memory(char *value);
+int op_udev(char *value);
 int op_onlining(char *value);
 int op_offline(char *value);
 int op_disk(char *value);

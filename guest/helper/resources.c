@@ -26,6 +26,8 @@
 
 #define CPUS "/sys/devices/system/cpu/"
 #define EXPEDITED "/sys/kernel/rcu_expedited"
+/* Source: Documentation/admin-guide/cgroup-v2.rst, cgroup.freeze */
+#define UDEV_FREEZE "/sys/fs/cgroup/system.slice/systemd-udevd.service/cgroup.freeze"
 #define BLOCKS "/sys/devices/system/memory/"
 #define ONLINING BLOCKS "auto_online_blocks"
 /* For what can be moved: such a block can be switched off again. Source: Documentation/admin-guide/mm/memory-hotplug.rst */
@@ -163,6 +165,20 @@ int op_memory(char *value) {
     say_number((unsigned long long)kib);
     say_char(',');
     say_number((unsigned long long)info.totalram * info.mem_unit / 1024);
+    return 0;
+}
+
+/*
+ * udev=hold or udev=go: systemd's udev looks at whatever is plugged in, by programs of its own for each. It stands still between
+ * the two, and then sees to all of it. Says what it was told, or "none" in a guest that has no such service.
+ */
+int op_udev(char *value) {
+    int holds = !strcmp(value, "hold");
+    if (!holds && strcmp(value, "go")) return errno = EINVAL, -1;
+    int is_there = !write_line(UDEV_FREEZE, holds ? "1" : "0");
+    if (!is_there && errno != ENOENT) return -1;
+    say_result("udev", NULL);
+    say(is_there ? value : "none");
     return 0;
 }
 

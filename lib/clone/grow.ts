@@ -6,6 +6,12 @@ import { addedMemoryMiB, type Growth, MEMORY_BLOCK_MIB } from "./resources.ts";
 
 /** The helper itself waits 5 s for each of the three. */
 const RESIZE_TIMEOUT_MS = 20_000;
+/**
+ * Whatever is plugged in, udev starts programs for, of the guest's one processor's time: of Debian 12, four processors and 1.5 GiB took 810
+ * to 950 ms with them and 450 to 580 without. It sees to them afterwards.
+ */
+const HOLD_UDEV: HelperOperation = { name: "udev", value: "hold" };
+const LET_UDEV_GO: HelperOperation = { name: "udev", value: "go" };
 /** The least part of a disk that must be a file system's own space; the rest are its tables. */
 const USABLE_PART = 0.9;
 /** How much of an answer an error shows. */
@@ -37,10 +43,8 @@ export async function takeUpResources(
   await addRemovableMemory(qmp, helper, growth, guest, signal);
   const questions = [cpusQuestion(growth), memoryQuestion(growth, guest), diskQuestion(growth, guest)];
   const asked = questions.filter((question) => question !== undefined);
-  const answers = await helper.request(
-    asked.map(({ operation }) => operation),
-    { timeoutMs: RESIZE_TIMEOUT_MS, signal },
-  );
+  const operations = [HOLD_UDEV, ...asked.map(({ operation }) => operation), LET_UDEV_GO];
+  const [, ...answers] = await helper.request(operations, { timeoutMs: RESIZE_TIMEOUT_MS, signal });
   for (const [i, { resource, expected, isRight }] of asked.entries()) {
     const answer = answers[i] ?? "";
     if (!isRight(answer)) throw unverified(resource, expected, answer);
@@ -61,7 +65,8 @@ async function addRemovableMemory(
   if (removableMiB.length === 0) return;
   const lasting = addedMemoryMiB({ lastingMiB, removableMiB: [] });
   const awaited = { name: "memory", value: String(blocksKib(guest, lasting)) } as const;
-  const operations = [...(lasting > 0 ? [awaited] : []), { name: "onlining", value: "online_movable" } as const];
+  const movable = { name: "onlining", value: "online_movable" } as const;
+  const operations = [HOLD_UDEV, ...(lasting > 0 ? [awaited] : []), movable];
   await helper.request(operations, { timeoutMs: RESIZE_TIMEOUT_MS, signal });
   await plugMemory(qmp, "removable", removableMiB, signal);
 }

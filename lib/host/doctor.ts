@@ -164,8 +164,8 @@ async function openFiles(): Promise<DoctorCheck> {
 }
 
 async function privileges(): Promise<DoctorCheck> {
-  const { uid, username } = userInfo();
-  const found = `${username} (${uid})`;
+  const uid = process.getuid?.();
+  const found = `${nameOfUser() ?? "a user without a name"} (${uid})`;
   if (uid !== 0) return { name: "user", status: "ok", found };
   return {
     name: "user",
@@ -173,6 +173,15 @@ async function privileges(): Promise<DoctorCheck> {
     found,
     hint: "root is not needed; an ordinary user is safer, for QEMU runs as it",
   };
+}
+
+/** Undefined in a container whose passwd(5) has no such user. */
+function nameOfUser(): string | undefined {
+  try {
+    return userInfo().username;
+  } catch {
+    return undefined;
+  }
 }
 
 async function directories(paths: Paths): Promise<DoctorCheck> {

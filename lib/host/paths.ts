@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { homedir, userInfo } from "node:os";
+import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { VmSubstrateError } from "../core/index.ts";
 
@@ -21,6 +21,17 @@ export interface Directories {
   readonly sharedMemoryDir?: string | undefined;
 }
 
+/** A user of a container need not be in its passwd(5). @throws VmSubstrateError INVALID_ARGUMENT */
+function homeOf({ HOME }: NodeJS.ProcessEnv): string {
+  if (HOME) return HOME;
+  try {
+    return homedir();
+  } catch (cause) {
+    const message = "this user has no home directory: set HOME, or give stateDir and cacheDir";
+    throw new VmSubstrateError("INVALID_ARGUMENT", message, { cause });
+  }
+}
+
 /** Every on-disk name of the project. Nothing else builds a path. */
 export class Paths {
   readonly stateDir: string;
@@ -32,13 +43,13 @@ export class Paths {
   readonly sharedMemoryDir: string;
 
   constructor(directories: Directories = {}, environment: NodeJS.ProcessEnv = process.env) {
-    const { uid } = userInfo();
-    const home = environment.HOME || homedir();
+    const uid = process.getuid?.() ?? -1;
     this.stateDir = resolve(
-      directories.stateDir ?? join(environment.XDG_STATE_HOME || join(home, ".local/state"), "vm-substrate"),
+      directories.stateDir ??
+        join(environment.XDG_STATE_HOME || join(homeOf(environment), ".local/state"), "vm-substrate"),
     );
     this.cacheDir = resolve(
-      directories.cacheDir ?? join(environment.XDG_CACHE_HOME || join(home, ".cache"), "vm-substrate"),
+      directories.cacheDir ?? join(environment.XDG_CACHE_HOME || join(homeOf(environment), ".cache"), "vm-substrate"),
     );
     // Two state directories of one user never meet in the shared places.
     const key = createHash("sha256").update(this.stateDir).digest("hex").slice(0, 8);

@@ -56,18 +56,14 @@ export class QemuProcess implements AsyncDisposable {
     void this.exited.then((cause) => this.#onExit(cause));
   }
 
-  /** @throws VmSubstrateError QEMU_MISSING, INVALID_ARGUMENT for more arguments than a fork server takes */
+  /** @throws VmSubstrateError QEMU_MISSING, HOST_IO_FAILED, INVALID_ARGUMENT for more arguments than a fork server takes */
   static async spawn({ forkServer, ...request }: SpawnOptions): Promise<QemuProcess> {
     try {
       const handle = await (forkServer === undefined ? spawnProcess(request) : forkServer.spawn(request));
       return new QemuProcess(handle, request.logFile);
     } catch (cause) {
       if (isVmSubstrateError(cause)) throw cause;
-      throw new VmSubstrateError(
-        "QEMU_MISSING",
-        `QEMU executable "${request.binary}" cannot be started: ${messageOf(cause)}`,
-        { cause },
-      );
+      throw notStarted(request.binary, cause);
     }
   }
 
@@ -173,4 +169,16 @@ export class QemuProcess implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
   }
+}
+
+/** What the kernel says where there may be no further process or memory for one: the executable is as it should be. */
+const NO_ROOM: readonly unknown[] = ["EAGAIN", "ENOMEM"];
+
+function notStarted(binary: string, cause: unknown): VmSubstrateError {
+  const message = `QEMU executable "${binary}" cannot be started: ${messageOf(cause)}`;
+  if (!(cause instanceof Error && "code" in cause && NO_ROOM.includes(cause.code))) {
+    return new VmSubstrateError("QEMU_MISSING", message, { cause });
+  }
+  const hint = "this user may have no more processes, or the machine has no memory for one (ulimit -u, pids.max)";
+  return new VmSubstrateError("HOST_IO_FAILED", `${message}: ${hint}`, { cause, details: { errno: cause.code } });
 }

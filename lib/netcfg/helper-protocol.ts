@@ -18,6 +18,7 @@ export interface HelperOperation {
     | "scrub"
     | "cpus"
     | "memory"
+    | "udev"
     | "onlining"
     | "offline"
     | "disk"

@@ -6,6 +6,7 @@ import { Breaker } from "./breaker.ts";
 import { DEMAND_WINDOW_MS, Demand } from "./demand.ts";
 import type { DockTarget } from "./dock-target.ts";
 import type { DockStatus } from "./options.ts";
+import { isShortage } from "./waiting-line.ts";
 
 /** A dock that is short of memory looks again so often; nothing is wrong with its clones. */
 const SHORT_RETRY_MS = 1000;
@@ -225,7 +226,7 @@ export class Dock implements AsyncDisposable {
     } catch (error) {
       if (signal.aborted) return;
       this.#lastError = error;
-      if (isVmSubstrateError(error, "INSUFFICIENT_MEMORY") || isVmSubstrateError(error, "LEASE_EXHAUSTED")) {
+      if (isShortage(error)) {
         this.#breaker.gaveUp();
         this.#deps.onChange(this);
         await delay(SHORT_RETRY_MS, undefined, { signal, ref: false }).catch(() => {});

@@ -84,7 +84,7 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
   /** Ids of clones that are being made, docked, claimed or taken back. */
   const working = new Set<string>();
   const unsettled = new Unsettled();
-  const room = new Room(memory);
+  const room = new Room(memory, paths);
   const docking = { ...deps, ...state, memory, room, working, unsettled };
   const docks = new Docks({
     start: (substrate, target, signal) => makeDocked(substrate, target, signal, docking),

@@ -96,8 +96,12 @@ export class WaitingLine {
   }
 }
 
+export function isShortage(error: unknown): error is VmSubstrateError {
+  return isVmSubstrateError(error) && PASSING.has(error.code);
+}
+
 function passes(error: unknown): boolean {
-  if (!isVmSubstrateError(error) || !PASSING.has(error.code)) return false;
+  if (!isShortage(error)) return false;
   // More addresses than there are in all: no release can serve that.
   const { needed, capacity } = error.details;
   return !(typeof needed === "number" && typeof capacity === "number" && needed > capacity);

@@ -1,6 +1,16 @@
 import { DatabaseSync } from "node:sqlite";
-import { messageOf, VmSubstrateError } from "../core/index.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { messageOf, throwIfAborted, VmSubstrateError } from "../core/index.ts";
 import { isBusy } from "./sqlite-busy.ts";
+
+const LOCK_POLL_MS = 20;
+
+export interface AcquireOptions {
+  /** For messages: what waits. */
+  readonly what: string;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+}
 
 /**
  * A lock on something that many processes use and one at a time changes. It is SQLite's on a file that stays empty, and is held
@@ -32,6 +42,28 @@ export class SharedLock implements Disposable {
       if (isBusy(cause)) return undefined;
       const message = `${file} cannot be used as a lock (${messageOf(cause)}); remove it if nothing is built`;
       throw new VmSubstrateError("STATE_DIR_DAMAGED", message, { cause, details: { file } });
+    }
+  }
+
+  /**
+   * Waits until it can be had.
+   * @throws VmSubstrateError TIMEOUT, ABORTED, STATE_DIR_DAMAGED
+   */
+  static async acquire(
+    file: string,
+    mode: "shared" | "exclusive",
+    { what, timeoutMs, signal }: AcquireOptions,
+  ): Promise<SharedLock> {
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      throwIfAborted(signal, what);
+      const lock = SharedLock.tryAcquire(file, mode);
+      if (lock !== undefined) return lock;
+      if (performance.now() > deadline) {
+        const message = `${what}: another process has kept ${file} for ${timeoutMs} ms; is it stopped?`;
+        throw new VmSubstrateError("TIMEOUT", message, { details: { timeoutMs } });
+      }
+      await delay(LOCK_POLL_MS);
     }
   }
 

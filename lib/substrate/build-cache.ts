@@ -1,7 +1,6 @@
 import { lstat, mkdir, readdir, realpath, rename, utimes } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
-import { newId, throwIfAborted, VmSubstrateError } from "../core/index.ts";
+import { newId } from "../core/index.ts";
 import { ensurePrivateDir, type Paths, qcow2BackingFile, STAT_BLOCK } from "../host/index.ts";
 import { SharedLock } from "../store/index.ts";
 import { type CacheEntry, type CacheLimits, planCacheRemoval } from "./cache-plan.ts";
@@ -9,7 +8,6 @@ import { removeWhatGoes } from "./remove-what-goes.ts";
 
 /** Whoever removes holds the cache alone for a few renames. */
 const CACHE_LOCK_TIMEOUT_MS = 30_000;
-const CACHE_LOCK_POLL_MS = 20;
 
 /** What was done to the files that builds keep. */
 export interface CacheReport {
@@ -27,17 +25,7 @@ export interface CacheReport {
  */
 export async function useBuildCache(paths: Paths, signal: AbortSignal | undefined): Promise<Disposable> {
   await ensurePrivateDir(paths.cacheDir);
-  const deadline = performance.now() + CACHE_LOCK_TIMEOUT_MS;
-  for (;;) {
-    throwIfAborted(signal, "build");
-    const lock = SharedLock.tryAcquire(paths.cacheLock, "shared");
-    if (lock !== undefined) return lock;
-    if (performance.now() > deadline) {
-      const message = `another process kept ${paths.cacheLock} for ${CACHE_LOCK_TIMEOUT_MS} ms; is a gc of it stopped?`;
-      throw new VmSubstrateError("TIMEOUT", message, { details: { timeoutMs: CACHE_LOCK_TIMEOUT_MS } });
-    }
-    await delay(CACHE_LOCK_POLL_MS);
-  }
+  return SharedLock.acquire(paths.cacheLock, "shared", { what: "build", timeoutMs: CACHE_LOCK_TIMEOUT_MS, signal });
 }
 
 /** A build needed these: they stay for as long again. What is not there, or cannot be marked, is left as it is. */

@@ -1,3 +1,5 @@
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Paths, socketPath } from "../../lib/host/index.ts";
@@ -28,6 +30,19 @@ describe("Paths", () => {
     expect(plain.stateDir).toBe("/h/.local/state/vm-substrate");
     expect(plain.cacheDir).toBe("/h/.cache/vm-substrate");
     expect(plain.runtimeDir).toMatch(/^\/tmp\/vm-substrate-/);
+  });
+
+  it("needs no home directory where none is asked for, as of a container's user", () => {
+    const argv = ["--reuid=64999", "--clear-groups", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"];
+    const flags = ["--disable-warning=ExperimentalWarning", "--input-type=module-typescript", "-e"];
+    const script = `
+      import { Paths } from ${JSON.stringify(join(import.meta.dirname, "../../lib/host/paths.ts"))};
+      console.log(new Paths({ stateDir: "/s", cacheDir: "/c" }).runtimeDir);
+      try { new Paths(); } catch (error) { console.log(error.code, error.message); }
+    `;
+    const env = { PATH: process.env.PATH };
+    const said = execFileSync("setpriv", [...argv, process.execPath, ...flags, script], { env, encoding: "utf8" });
+    expect(said).toMatch(/^\/tmp\/vm-substrate-64999-[0-9a-f]{8}\nINVALID_ARGUMENT .*set HOME/);
   });
 
   it("takes an empty XDG variable as none", () => {

@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
 import { createOverlay, Paths } from "../../lib/host/index.ts";
 import { type BuildProgress, Pool } from "../../lib/index.ts";
+import { DebianPackages } from "../../lib/substrate/recipes/debian-packages.ts";
 import { labDirectories, openLab } from "../support/lab.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
 
@@ -58,6 +59,18 @@ describe("build", () => {
     const substrate = (await lab.pool.substrates()).find(({ name }) => name === "mini");
     expect(substrate?.memory.assignedBytes).toBeLessThan(128 * 2 ** 20);
     expect(substrate?.memory.residentBytes).toBeLessThan(substrate?.memory.assignedBytes ?? 0);
+  });
+
+  test("waits for another one that brings Debian's lists up to date", async () => {
+    const dir = join(await mkdtemp(join(tmpdir(), "lists-")), "debian");
+    try {
+      const updates = [1, 2, 3].map(() => DebianPackages.update(dir, AbortSignal.timeout(120_000)));
+      for (const packages of await Promise.all(updates)) {
+        expect(await packages.closure(["busybox-static"])).toContain("busybox-static");
+      }
+    } finally {
+      await rm(join(dir, ".."), { recursive: true });
+    }
   });
 
   test("leaves nothing when it is aborted at any step", async () => {

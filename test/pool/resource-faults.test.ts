@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ActivateSpec } from "../../lib/pool/index.ts";
 import { eventually } from "../support/eventually.ts";
@@ -13,6 +15,10 @@ import { activateOne, announced, said } from "../support/vms.ts";
 
 const SPEC: ActivateSpec = { substrate: "fake" };
 const OPEN_FILES = 128;
+/** Nobody's. */
+const OTHER_USER = 64_999;
+const AS_OTHER = [`--reuid=${OTHER_USER}`, `--regid=${OTHER_USER}`, "--clear-groups"];
+const run = promisify(execFile);
 
 function wordsOf(owner: PoolOwner, word: string): string[] {
   return owner.said.flatMap((line) => (line.startsWith(`${word} `) ? [line.slice(word.length + 1)] : []));
@@ -22,6 +28,15 @@ async function hostWithSubstrate(): Promise<FakeHost> {
   const host = await FakeHost.create();
   await addFakeSubstrate(host.paths);
   return host;
+}
+
+function giveTo(user: number, { directories }: FakeHost): Promise<unknown> {
+  return run("chown", ["-R", `${user}:${user}`, dirname(directories.stateDir), directories.sharedMemoryDir]);
+}
+
+/** The soft limit: to change it needs no capability, which a machine that is a VM itself may not have, but the same user. */
+async function limitProcesses({ process: { pid } }: PoolOwner, most: number): Promise<void> {
+  await run("setpriv", [...AS_OTHER, "prlimit", "--pid", String(pid), `--nproc=${most}:`]);
 }
 
 describe("a process that may open few files", () => {
@@ -43,6 +58,26 @@ describe("a process that may open few files", () => {
     await using pool = await host.open();
     expect(pool.vms).toHaveLength(ids.length - 4 + 1);
     expect(await pool.gc()).toEqual(NOTHING_COLLECTED);
+  });
+});
+
+describe("more processes than the owner's user may have", () => {
+  it("are refused by name, nothing is left of them, and running VMs run on", async () => {
+    await using host = await hostWithSubstrate();
+    // Root may have any number. Another user may not, who for the rest can do with these files what root can.
+    await giveTo(OTHER_USER, host);
+    const capabilities = "+dac_override,+dac_read_search,+fowner";
+    const argv = ["setpriv", ...AS_OTHER, `--inh-caps=${capabilities}`, `--ambient-caps=${capabilities}`];
+    await using owner = PoolOwner.begin({ options: host.options(), does: "processes" }, { argv });
+    await eventually(() => expect(owner.said.join()).toContain("begun"));
+    await limitProcesses(owner, 1);
+    await eventually(() => expect(wordsOf(owner, "refused")).toEqual(["HOST_IO_FAILED"]));
+    await eventually(() => expect(wordsOf(owner, "answers").map((line) => line.split(" ")[1])).toEqual(["fake-0"]));
+    await limitProcesses(owner, 1000);
+    await eventually(() => expect(owner.said.at(-1)).toBe("ready"));
+    expect(wordsOf(owner, "again")).toEqual(["made"]);
+    expect(JSON.parse(wordsOf(owner, "collected")[0] ?? "")).toEqual(NOTHING_COLLECTED);
+    expect(wordsOf(owner, "left")).toEqual(["fake-0"]);
   });
 });
 

@@ -39,8 +39,8 @@ describe.each(ORIGINS)("a %s VM", (_, docked, spec) => {
     expect(steps).toEqual([...(docked > 0 ? ["cont"] : []), ...added]);
     const requests = (await helperRequests(vm)).filter((line) => line.includes(" memory="));
     expect(requests.map((request) => request.split(" ").slice(1))).toEqual([
-      [`memory=${(128 + 128) * 1024}`, "onlining=online_movable"],
-      ["cpus=4", `memory=${(128 + 384) * 1024}`, `disk=vda,/,${64 * 2 ** 20}`],
+      ["udev=hold", `memory=${(128 + 128) * 1024}`, "onlining=online_movable"],
+      ["udev=hold", "cpus=4", `memory=${(128 + 384) * 1024}`, `disk=vda,/,${64 * 2 ** 20}`, "udev=go"],
     ]);
   });
 
@@ -112,7 +112,7 @@ describe("a VM whose root is a partition", () => {
         continue;
       }
       const requests = await helperRequests(await activating);
-      expect(requests.some((line) => line.endsWith(` partition=vda1,/,${1024 * 2 ** 20}`))).toBe(true);
+      expect(requests.some((line) => line.includes(` partition=vda1,/,${1024 * 2 ** 20} `))).toBe(true);
     }
   });
 });

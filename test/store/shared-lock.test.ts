@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SharedLock } from "../../lib/store/index.ts";
 
@@ -68,6 +69,29 @@ describe("SharedLock", () => {
       expect([isFree("exclusive"), isFree("shared")]).toEqual([false, false]);
     }
     expect(isFree("shared")).toBe(true);
+  });
+
+  it("is waited for until others have given it back", async () => {
+    const held = SharedLock.tryAcquire(file, "exclusive");
+    let isHad = false;
+    const options = { what: "test", timeoutMs: 60_000, signal: undefined };
+    const acquiring = SharedLock.acquire(file, "shared", options).finally(() => (isHad = true));
+    await delay(100);
+    expect(isHad).toBe(false);
+    held?.[Symbol.dispose]();
+    using lock = await acquiring;
+    expect(lock).toBeInstanceOf(SharedLock);
+  });
+
+  it("is not waited for longer than it is wanted", async () => {
+    using _held = SharedLock.tryAcquire(file, "exclusive");
+    const options = { what: "test", timeoutMs: 30, signal: undefined };
+    const late = { code: "TIMEOUT", message: expect.stringContaining(file) };
+    await expect(SharedLock.acquire(file, "shared", options)).rejects.toMatchObject(late);
+    const giveUp = new AbortController();
+    const aborted = SharedLock.acquire(file, "shared", { ...options, timeoutMs: 60_000, signal: giveUp.signal });
+    giveUp.abort();
+    await expect(aborted).rejects.toMatchObject({ code: "ABORTED" });
   });
 
   it("leaves its file empty, and no other beside it", async () => {

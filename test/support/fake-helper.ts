@@ -131,6 +131,8 @@ export class FakeHelper {
         const blocks = Math.ceil(baseMiB / BLOCK_MIB) * BLOCK_MIB;
         return `${(blocks + addedMiB) * 1024},${(baseMiB + addedMiB) * 1024 - 100}`;
       }
+      case "udev":
+        return "none";
       case "onlining":
         this.resources.memory.onlining = value;
         return value;

@@ -31,6 +31,23 @@ export async function runOutOfDescriptors(pool: Pool, say: (line: string) => voi
   say(`again ${await pool.activate(1, SPEC).then(() => "made", codeOf)}`);
 }
 
+/** Makes VMs one after the other until one is refused, and then until one is made again. */
+export async function runOutOfProcesses(pool: Pool, say: (line: string) => void): Promise<void> {
+  await pool.activate(1, SPEC);
+  say("begun");
+  const untilItIs = async (wanted: "made" | "refused") => {
+    for (;;) {
+      const said = await pool.activate(1, SPEC).then(([vm]) => vm?.release().then(() => "made"), codeOf);
+      if (wanted === "made" ? said === "made" : said !== "made") return said;
+    }
+  };
+  say(`refused ${await untilItIs("refused")}`);
+  await sayWhoAnswers(pool, say);
+  say(`again ${await untilItIs("made")}`);
+  say(`collected ${JSON.stringify(await pool.gc())}`);
+  say(`left ${pool.vms.map(({ hostname }) => hostname).join(" ")}`);
+}
+
 /** Goes on while its store cannot be written any more. */
 export async function loseTheDisk(pool: Pool, storeFile: string, say: (line: string) => void): Promise<void> {
   const [first, second] = await pool.activate(2, { ...SPEC, idempotencyKey: "before" });

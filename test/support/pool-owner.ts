@@ -9,7 +9,7 @@ import { Paths } from "../../lib/host/index.ts";
 import { Pool, type PoolOptions } from "../../lib/pool/index.ts";
 import { churn, retarget } from "./churn.ts";
 import { liveALife } from "./life.ts";
-import { loseTheDisk, runOutOfDescriptors } from "./owner-faults.ts";
+import { loseTheDisk, runOutOfDescriptors, runOutOfProcesses } from "./owner-faults.ts";
 
 export interface OwnerTask {
   readonly options: PoolOptions;
@@ -24,6 +24,7 @@ export interface OwnerTask {
     | { readonly recipeFile: string }
     | "docks"
     | "descriptors"
+    | "processes"
     | "disk";
   /** Kills itself, as by SIGKILL, when this is reached for the n-th time. */
   readonly killAt?: { readonly failpoint: string; readonly time: number } | undefined;
@@ -46,6 +47,7 @@ try {
   else if (task.does === "docks") await retarget(pool, say);
   else if (task.does === "life") await liveALife(pool, say);
   else if (task.does === "descriptors") await runOutOfDescriptors(pool, say);
+  else if (task.does === "processes") await runOutOfProcesses(pool, say);
   else if (task.does === "disk") await loseTheDisk(pool, new Paths(task.options).store, say);
   else if ("session" in task.does) {
     const [vm] = await pool.activate(1, { substrate: "fake" });

@@ -2,6 +2,7 @@ import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { VmSubstrateError } from "../../core/index.ts";
 import { runTool } from "../../host/index.ts";
+import { SharedLock } from "../../store/index.ts";
 import { markUsed } from "../build-cache.ts";
 
 const UPDATE_TIMEOUT_MS = 300_000;
@@ -29,6 +30,9 @@ export class DebianPackages {
     const packages = new DebianPackages(dir, signal);
     await mkdir(join(dir, "lists/partial"), { recursive: true });
     await mkdir(join(dir, "archives/partial"), { recursive: true });
+    // Not by apt's own lock: who does not get that at once has failed.
+    const waiting = { what: "apt-get update", timeoutMs: UPDATE_TIMEOUT_MS, signal };
+    using _lock = await SharedLock.acquire(join(dir, "update.lock"), "exclusive", waiting);
     await packages.#apt(["apt-get", "-qq", "update"], UPDATE_TIMEOUT_MS);
     await markUsed([dir]);
     return packages;

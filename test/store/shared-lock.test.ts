@@ -84,7 +84,7 @@ describe("SharedLock", () => {
   });
 
   it("is not waited for longer than it is wanted", async () => {
-    using _held = SharedLock.tryAcquire(file, "exclusive");
+    using _ = SharedLock.tryAcquire(file, "exclusive");
     const options = { what: "test", timeoutMs: 30, signal: undefined };
     const late = { code: "TIMEOUT", message: expect.stringContaining(file) };
     await expect(SharedLock.acquire(file, "shared", options)).rejects.toMatchObject(late);

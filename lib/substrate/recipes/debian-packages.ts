@@ -32,7 +32,7 @@ export class DebianPackages {
     await mkdir(join(dir, "archives/partial"), { recursive: true });
     // Not by apt's own lock: who does not get that at once has failed.
     const waiting = { what: "apt-get update", timeoutMs: UPDATE_TIMEOUT_MS, signal };
-    using _lock = await SharedLock.acquire(join(dir, "update.lock"), "exclusive", waiting);
+    using _ = await SharedLock.acquire(join(dir, "update.lock"), "exclusive", waiting);
     await packages.#apt(["apt-get", "-qq", "update"], UPDATE_TIMEOUT_MS);
     await markUsed([dir]);
     return packages;

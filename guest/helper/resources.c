@@ -175,10 +175,8 @@ int op_memory(char *value) {
 int op_udev(char *value) {
     int holds = !strcmp(value, "hold");
     if (!holds && strcmp(value, "go")) return errno = EINVAL, -1;
-    int is_there = !write_line(UDEV_FREEZE, holds ? "1" : "0");
-    if (!is_there && errno != ENOENT) return -1;
     say_result("udev", NULL);
-    say(is_there ? value : "none");
+    say(write_line(UDEV_FREEZE, holds ? "1" : "0") ? "none" : value);
     return 0;
 }
 
@@ -227,7 +225,9 @@ int op_offline(char *value) {
     setitimer(ITIMER_REAL, &timer, NULL);
     for (; off < bytes && !failure; off += block) {
         snprintf(name, sizeof name, "memory%lld", (first + bytes - off) / block - 1);
-        if (write_line(path_of(BLOCKS, name, "/state"), "offline")) failure = errno == EINTR ? ETIMEDOUT : errno;
+        const char *state = path_of(BLOCKS, name, "/state");
+        if (!strcmp(read_line(state), "offline")) continue; /* by a call that was given up */
+        if (write_line(state, "offline")) failure = errno == EINTR ? ETIMEDOUT : errno;
     }
     setitimer(ITIMER_REAL, &none, NULL);
     sigaction(SIGALRM, &before, NULL);

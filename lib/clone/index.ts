@@ -1,6 +1,7 @@
 export { type ActivateOptions, activateClone } from "./activate.ts";
 export { type Adoption, adoptClone } from "./adopt.ts";
 export { channelTo } from "./channel.ts";
+export type { Clone } from "./clone.ts";
 export { coldBoot } from "./cold-boot.ts";
 export { CHANNELS, type ChannelKind, type CloneDependencies } from "./dependencies.ts";
 export { type DockedClone, type DockPlan, dockClone } from "./docked-clone.ts";

@@ -42,14 +42,16 @@ async function shrinkMemory(
   await dropUnusedMemory(qmp, signal); // that an earlier call gave up
   let has = await machineMemoryMiB(qmp, signal);
   await onMemory(has);
-  for (const module of fitting(await removableModules(qmp, signal), has - memoryMiB)) {
-    await switchOff(guest.helper, module, signal);
-    if (!(await unplugModule(qmp, module, signal))) {
-      await switchOn(guest.helper);
-      throw inUse(module, "it switched it off, and did not let it go");
+  try {
+    for (const module of fitting(await removableModules(qmp, signal), has - memoryMiB)) {
+      await switchOff(guest.helper, module, signal);
+      if (!(await unplugModule(qmp, module, signal))) throw inUse(module, "it switched it off, and did not let it go");
+      has -= module.sizeMiB;
+      await onMemory(has);
     }
-    has -= module.sizeMiB;
-    await onMemory(has);
+  } catch (error) {
+    void switchOn(guest.helper); // in its time: the guest may still be moving what its programs have
+    throw error;
   }
 }
 
@@ -75,9 +77,7 @@ async function switchOff(helper: HelperChannel, module: RemovableModule, signal:
     if (isVmSubstrateError(error, "GUEST_HELPER_FAILED")) throw inUse(module, error.message, error);
     throw error;
   });
-  if (answer === String(bytes)) return;
-  await switchOn(helper);
-  throw inUse(module, "it switched a part of it off");
+  if (answer !== String(bytes)) throw inUse(module, "it switched a part of it off");
 }
 
 /** All memory that is there. A guest that cannot do that either has less, which is its own. */

@@ -1,6 +1,13 @@
 import { rm } from "node:fs/promises";
-import { type Adoption, adoptClone, type CloneDependencies, Vm } from "../clone/index.ts";
-import { endProcess, type FoundProcess, findProcesses, type Paths, QemuInstance } from "../host/index.ts";
+import { type Adoption, adoptClone, type Clone, type CloneDependencies, Vm } from "../clone/index.ts";
+import {
+  endProcess,
+  type FoundProcess,
+  findProcesses,
+  machineMemoryMiB,
+  type Paths,
+  QemuInstance,
+} from "../host/index.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 import type { VmOwners } from "./vm-owners.ts";
 import type { VmRecord } from "./vm-record.ts";
@@ -99,8 +106,13 @@ async function adopt(
   const adoption: Adoption = { id: record.id, process, channel: record.channel, helperProgram };
   const clone = await adoptClone(adoption, deps);
   if (clone === undefined) return undefined;
+  const resources = await presentResources(record, clone, deps).catch(async (error: unknown) => {
+    await clone.detach();
+    throw error;
+  });
   const vm = new Vm({
     ...record,
+    resources,
     identity,
     timings,
     createdAt: new Date(record.createdAt),
@@ -117,6 +129,20 @@ async function adopt(
     await vm.detach();
     throw error;
   }
+}
+
+/** An owner that was killed between taking memory away and writing that down has left a record that says too much. */
+async function presentResources(
+  { id, resources }: VmRecord,
+  { instance }: Clone,
+  { owners }: RecoveryDependencies,
+): Promise<VmRecord["resources"]> {
+  if (resources.addedMemoryMiB === 0) return resources;
+  const answering = machineMemoryMiB(instance.qmp, AbortSignal.timeout(FIRST_WORD_TIMEOUT_MS));
+  const memoryMiB = await answering.catch(() => resources.memoryMiB); // one that is silent is soon found to be
+  if (memoryMiB === resources.memoryMiB) return resources;
+  await owners.of(id).shrunk(memoryMiB);
+  return { ...resources, memoryMiB };
 }
 
 async function remove(

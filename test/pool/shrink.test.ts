@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 import type { ActivateSpec } from "../../lib/pool/index.ts";
 import { eventually } from "../support/eventually.ts";
-import { type FakePool, openFakePool } from "../support/fake-host.ts";
+import { FakeHost, type FakePool, openFakePool } from "../support/fake-host.ts";
 import type { FakeScript } from "../support/fake-qemu-script.ts";
+import { addFakeSubstrate } from "../support/fake-substrate.ts";
 import { expectNothingLeft } from "../support/nothing-left.ts";
+import { PoolOwner } from "../support/pool-owner-process.ts";
 import { activateOne, fakeOf, helperRequests } from "../support/vms.ts";
 
 /** Beside the 1 MiB of "fake" a module of 128 MiB that stays, and two that can be taken away. */
@@ -62,6 +64,21 @@ describe("a VM that was given memory", () => {
     const [vm] = next.vms;
     expect(vm?.resources.memoryMiB).toBe(257);
     expect(await vm?.shrink({ memoryMiB: 1 })).toMatchObject({ memoryMiB: 129 });
+  });
+
+  it("is taken over as it is, also when its owner was killed before it had written that down", async () => {
+    await using host = await FakeHost.create();
+    await addFakeSubstrate(host.paths);
+    const killAt = { failpoint: "shrink.unplugged", time: 1 };
+    await using owner = PoolOwner.begin({ options: host.options(), does: "life", killAt });
+    await owner.ended();
+    expect(owner.process.signalCode).toBe("SIGKILL");
+    await using pool = await host.open();
+    const vm = pool.vms.find(({ hostname }) => hostname === "by-name");
+    expect(vm?.resources).toEqual({ cpus: 2, memoryMiB: 129, diskMiB: 64 });
+    await pool.close({ vms: "keep" });
+    await using next = await host.open();
+    expect(next.vms.find(({ hostname }) => hostname === "by-name")?.resources.memoryMiB).toBe(129);
   });
 
   it("that it was not, has nothing to give", async () => {

@@ -140,6 +140,7 @@ const EXAMPLES: Readonly<Record<string, unknown>> = {
   recipe: "mini",
   keep: 2,
   ms: 60_000,
+  memoryMiB: 512,
   argv: ["hostname"],
   name: "level-3",
   min: 8,

@@ -1,6 +1,12 @@
 import { z } from "zod";
 import { bytes, count, instant, versionSchema } from "./common.ts";
 
+/** The daemon's own folder is nobody's to name files by. */
+const daemonFile = z
+  .string()
+  .startsWith("/", "expected an absolute path")
+  .describe("Absolute path on the daemon's machine; through its socket only.");
+
 export const substrateSchema = z
   .object({
     name: z.string(),
@@ -24,7 +30,7 @@ export type SubstrateView = z.infer<typeof substrateSchema>;
 export const buildBodySchema = z
   .strictObject({
     recipe: z.string().optional().describe("mini or debian."),
-    recipeFile: z.string().optional().describe("Path of a recipe on the daemon's machine; through its socket only."),
+    recipeFile: daemonFile.optional(),
     name: z.string().optional(),
   })
   .meta({ id: "Build" });
@@ -34,11 +40,11 @@ export const builtSchema = substrateSchema
   .meta({ id: "BuiltSubstrate" });
 
 export const exportBodySchema = z.strictObject({
-  file: z.string().describe("Absolute path on the daemon's machine; through its socket only."),
+  file: daemonFile,
 });
 export const exportedSchema = versionSchema.extend({ file: z.string(), sizeBytes: bytes }).meta({ id: "Exported" });
 export const importBodySchema = z.strictObject({
-  file: z.string().describe("Absolute path on the daemon's machine; through its socket only."),
+  file: daemonFile,
   name: z.string().optional(),
 });
 export type ImportBody = z.input<typeof importBodySchema>;

@@ -124,6 +124,19 @@ describe("work that takes long", () => {
     await nothingLeft();
   });
 
+  it.each([
+    ["/v1/substrates/fake/export", { file: "out.tar.zst" }],
+    ["/v1/import", { file: "./out.tar.zst" }],
+    ["/v1/substrates", { recipeFile: "../web.yaml" }],
+  ])("%s takes no path that would depend on where the daemon runs", async (path, body) => {
+    const { post } = await start();
+    expect((await post(`${path}?wait=30`, body)).json).toMatchObject({
+      status: 400,
+      code: "INVALID_ARGUMENT",
+      detail: expect.stringContaining("absolute path"),
+    });
+  });
+
   it("is done once for one Idempotency-Key, whatever it is", async () => {
     const { send, post, activate, host } = await start();
     const [vm] = await activate();

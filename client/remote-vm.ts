@@ -186,11 +186,12 @@ export class RemoteVm implements VmHandle {
   follow({ state, expiresAt, resources }: VmView): void {
     if (this.isGone) return;
     const before = this.#state;
-    const had = this.#resources;
-    this.#resources = Object.freeze(resources);
-    if (resources.memoryMiB !== had.memoryMiB) this.#events.announce("shrunk");
+    // Memory only goes: an event on its way may have been overtaken by the answer to the call that it tells of.
+    const isShrunk = resources.memoryMiB < this.#resources.memoryMiB;
+    if (isShrunk) this.#resources = Object.freeze(resources);
     this.#state = state;
     this.#expiresAt = dateOf(expiresAt);
+    if (isShrunk) this.#events.announce("shrunk");
     if (state === before) return;
     if (state === "parked") this.#events.announce("parked");
     if (state === "running" && before === "parked") this.#events.announce("resumed");

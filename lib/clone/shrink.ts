@@ -16,7 +16,7 @@ const SWITCH_OFF_TIMEOUT_MS = 20_000;
 /** It has so much now, which is to be remembered; also where an earlier call was cut off before it was. */
 type OnMemory = (memoryMiB: number) => Promise<void>;
 
-/** `Vm.shrink`. Settles when nothing of it is under way any more. */
+/** `Vm.shrink`. Settles when no more memory is taken away. */
 export async function shrinking(clone: Clone, request: ShrinkRequest, onMemory: OnMemory): Promise<void> {
   const { memoryMiB, timeoutMs, signal } = validate(shrinkSchema, request, "shrink");
   const shrink = (within: AbortSignal) => shrinkMemory(clone, memoryMiB, onMemory, within);

@@ -111,6 +111,20 @@ describe("what a client knows of its daemon", () => {
     ]);
   });
 
+  it("shows no memory again that a VM has given back, by an event that comes late", () => {
+    const { mirror, take } = start();
+    const has = (memoryMiB: number) => ({ vm: view("a", { resources: { cpus: 1, memoryMiB, diskMiB: 8 } }) });
+    take("activated", has(385));
+    const [vm] = mirror.vms;
+    const heard: (number | undefined)[] = [];
+    vm?.events.on("shrunk", () => void heard.push(vm.resources.memoryMiB));
+    vm?.follow(has(129).vm); // the answer to the call
+    take("shrunk", has(257));
+    take("shrunk", has(129));
+    expect(vm?.resources.memoryMiB).toBe(129);
+    expect(heard).toEqual([129]);
+  });
+
   it("keeps the dock of a version beside that of the newest, and one as it moves on", () => {
     const { mirror, take } = start();
     take("dock", { dock: dock({ max: 1 }) });

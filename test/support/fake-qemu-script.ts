@@ -1,3 +1,5 @@
+import type { HelperOperation } from "../../lib/netcfg/index.ts";
+
 /** The places at which a test can watch, hold or break a fake VM, in the order of an activation. */
 const FAKE_STEPS = [
   /** The process runs; nothing listens yet. */
@@ -75,24 +77,7 @@ type FakeAction = "hold" | "die" | "fail" | "hang-up";
 export interface FakeScript {
   readonly at?: Readonly<Partial<Record<FakeStep, FakeAction>>>;
   /** What the guest's helper says instead of the truth. */
-  readonly lies?: Readonly<
-    Partial<
-      Record<
-        | "hostname"
-        | "mac"
-        | "ipv4"
-        | "ipv6"
-        | "entropy"
-        | "clock"
-        | "cpus"
-        | "memory"
-        | "offline"
-        | "disk"
-        | "partition",
-        string
-      >
-    >
-  >;
+  readonly lies?: { readonly [Name in HelperOperation["name"]]?: string };
   /** How far the guest's clock is off, whatever it is set to. */
   readonly clockOffsetMs?: number;
   /** The MAC address that the monitor shows instead of the one that the guest programmed. */

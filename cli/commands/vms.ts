@@ -122,7 +122,8 @@ export function shrinkCommand(cli: Cli): Command {
     .action(async (name: string, { memoryMib: memoryMiB }: { memoryMib: number }) => {
       const pool = await cli.pool();
       const vm = await pool.find(name);
-      await vm.shrink({ memoryMiB, signal: cli.signal });
+      const left = await vm.shrink({ memoryMiB, signal: cli.signal });
+      cli.out.say(`${vm.hostname} has ${left.memoryMiB} MiB of memory`);
       await showVms(cli, [vm]);
     });
 }

@@ -4,7 +4,7 @@ import { DISK_NODE } from "./qemu-argv.ts";
 
 type Qmp = Pick<Monitor, "execute">;
 
-/** What the guest does with a module: `lasting` is memory as any other, `removable` holds nothing that cannot go elsewhere. */
+/** What the guest does with a module: `lasting` is ordinary memory, `removable` holds nothing that cannot go elsewhere. */
 type MemoryKind = "lasting" | "removable";
 
 /** A place for a processor, as QEMU names it. Source: QMP reference, query-hotpluggable-cpus. */

@@ -65,7 +65,7 @@ export class Memory implements Disposable {
     this.#tracked.set(id, { pid, running: true, addedBytes, bytes: undefined });
   }
 
-  /** Some of what it was given was taken away. What it takes is measured again as any other. */
+  /** Some of what it was given was taken away. What it takes is measured again in its turn. */
   resized(id: string, addedBytes: number): void {
     const tracked = this.#tracked.get(id);
     if (tracked !== undefined) this.#tracked.set(id, { ...tracked, addedBytes });

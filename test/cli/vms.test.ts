@@ -221,6 +221,14 @@ describe("single VMs", () => {
     expect((await cli(["inspect", vm.id])).exitCode).toBe(3);
   });
 
+  it("give memory back, and say how much is left", async () => {
+    await activateOne("grown", "--memory-mib", "385");
+    const { exitCode, stdout, stderr } = await cli(["shrink", "grown", "--memory-mib", "1", "--format", "json"]);
+    expect([exitCode, JSON.parse(stdout)[0].resources.memoryMiB]).toEqual([0, 129]);
+    expect(stderr).toContain("grown has 129 MiB of memory");
+    expect((await cli(["shrink", "grown"])).stderr).toContain("--memory-mib");
+  });
+
   it("are copied into and out of", async () => {
     await activateOne("copied");
     await writeFile(join(dir, "bytes"), Buffer.of(0, 255, 10, 13));

@@ -2,10 +2,9 @@ import type { HelperChannel, RequestOptions } from "./helper-channel.ts";
 import type { HelperAnswer, HelperOperation } from "./helper-protocol.ts";
 import {
   type Asked,
-  CLOCK_TOLERANCE_MS,
   clock,
+  clockBehindMs,
   clockNow,
-  clockOffsetMs,
   IDENTITY_PARTS,
   type Identity,
   type IdentityPart,
@@ -13,12 +12,11 @@ import {
   type KernelIdentity,
   type KernelTarget,
   type PersonaliseTarget,
-  unverified,
 } from "./identity/index.ts";
+import { setClock } from "./set-clock.ts";
 
 /** Beyond this the clock is set once more: the first request runs on cold code and may take tens of milliseconds. */
 const CLOCK_RESET_MS = 20;
-const MAX_CLOCK_ATTEMPTS = 10;
 
 /**
  * Gives a running guest its identity, every part of it in one request, and checks from what the guest then reads back
@@ -54,21 +52,6 @@ export async function verifyResumed(
   await askAll(channel, questions(KERNEL_PARTS, "read", identity, target), options);
 }
 
-/**
- * Sets the guest's clock alone. On a busy machine the time may be long on its way, and the clock is then behind by as much: it is
- * set again until it was not.
- */
-async function setClock(channel: HelperChannel, options: RequestOptions): Promise<void> {
-  let offsetMs = Number.POSITIVE_INFINITY;
-  for (let attempt = 0; attempt < MAX_CLOCK_ATTEMPTS && offsetMs > CLOCK_TOLERANCE_MS; attempt++) {
-    const [answer = ""] = await channel.request([clockNow()], options);
-    offsetMs = clockOffsetMs(answer);
-  }
-  if (offsetMs > CLOCK_TOLERANCE_MS) {
-    throw unverified("clock", `within ${CLOCK_TOLERANCE_MS} ms`, `${Math.round(offsetMs)} ms off`);
-  }
-}
-
 /** Operations, and what becomes of their answers. */
 interface Question {
   readonly operations: readonly HelperOperation[];
@@ -86,12 +69,12 @@ function questions<I, T>(parts: readonly IdentityPart<I, T>[], asked: Asked, ide
 async function askAll(channel: HelperChannel, asked: readonly Question[], options: RequestOptions): Promise<void> {
   const operations = asked.flatMap((question) => question.operations);
   const answer = await channel.request([clockNow(), ...operations, { name: "clock", value: "" }], options);
-  const offsetMs = clockOffsetMs(answer.at(-1) ?? "");
+  const behindMs = clockBehindMs(answer.at(-1) ?? "");
   let next = 1;
   for (const question of asked) {
     const own = answer.slice(next, next + question.operations.length);
     question.verify(own);
     next += own.length;
   }
-  if (offsetMs > CLOCK_RESET_MS) await setClock(channel, options);
+  if (Math.abs(behindMs) > CLOCK_RESET_MS) await setClock(channel, options);
 }

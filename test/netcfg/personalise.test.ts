@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import {
   decodeAnswer,
@@ -28,6 +29,25 @@ class DirectHelper implements HelperChannel {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+/** Its requests, and its answers, take a while. */
+class SlowHelper extends DirectHelper {
+  readonly #thereMs: number;
+  readonly #backMs: number;
+
+  constructor(thereMs: number, backMs: number) {
+    super();
+    this.#thereMs = thereMs;
+    this.#backMs = backMs;
+  }
+
+  override async request(operations: readonly HelperOperation[]): Promise<HelperAnswer> {
+    await delay(this.#thereMs);
+    const answer = await super.request(operations);
+    await delay(this.#backMs);
+    return answer;
+  }
 }
 
 describe("personalise", () => {
@@ -79,6 +99,17 @@ describe("personalise", () => {
       code: "GUEST_HELPER_FAILED",
       details: { operation: "entropy" },
     });
+  });
+
+  it.each([
+    { thereMs: 130, backMs: 0 },
+    { thereMs: 0, backMs: 130 },
+    { thereMs: 60, backMs: 70 },
+  ])("sets the clock of a guest that a busy machine lets wait: %j", async ({ thereMs, backMs }) => {
+    const channel = new SlowHelper(thereMs, backMs);
+    await personalise(channel, IDENTITY, TARGET, OPTIONS);
+    expect(channel.requests.length).toBeGreaterThan(2);
+    expect(Math.abs(channel.helper.clockMs - Date.now())).toBeLessThanOrEqual(100);
   });
 
   it("sets the clock once more when the first request took long, and is content when that is near enough", async () => {

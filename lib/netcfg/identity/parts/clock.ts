@@ -10,24 +10,25 @@ export const clock: IdentityPart = {
   set: () => [clockNow()],
   read: () => [{ name: "clock", value: "" }],
   verify: ([answer = ""]: HelperAnswer) => {
-    const offsetMs = clockOffsetMs(answer);
+    const offsetMs = Math.abs(clockBehindMs(answer));
     if (offsetMs > CLOCK_TOLERANCE_MS)
       throw unverified("clock", `within ${CLOCK_TOLERANCE_MS} ms`, `${Math.round(offsetMs)} ms off`);
   },
 };
 
-export function clockNow(): HelperOperation {
-  const now = Date.now();
+/** @param aheadMs of this machine's time, for the time that the request will be on its way */
+export function clockNow(aheadMs = 0): HelperOperation {
+  const now = Date.now() + Math.round(aheadMs);
   const seconds = Math.floor(now / 1000);
   return { name: "clock", value: `${seconds}.${String((now % 1000) * 1_000_000).padStart(9, "0")}` };
 }
 
 /**
- * How far a clock that was just read is from this machine's.
+ * By how much a clock that was just read is behind this machine's, milliseconds. The time that the answer took is part of it.
  * @throws VmSubstrateError IDENTITY_UNVERIFIED for an answer that is no time
  */
-export function clockOffsetMs(answer: string): number {
+export function clockBehindMs(answer: string): number {
   const match = /^(\d{1,12})\.(\d{9})$/.exec(answer);
   if (match === null) throw unverified("clock", "seconds.nanoseconds", answer);
-  return Math.abs(Number(match[1]) * 1000 + Number(match[2]) / 1_000_000 - Date.now());
+  return Date.now() - (Number(match[1]) * 1000 + Number(match[2]) / 1_000_000);
 }

@@ -28,6 +28,7 @@ export const configSchema = z.strictObject({
   accelerator: z.enum(["auto", "kvm", "tcg"]).optional(),
   parallelStarts: z.int().min(1).optional(),
   forkServer: z.boolean().optional(),
+  zygotes: z.boolean().optional(),
   memoryMiB: z.int().min(1).optional(),
   addressQuarantineMs: z.int().min(0).optional(),
   heartbeatMs: z.int().min(0).optional(),

@@ -7,12 +7,15 @@
  *
  * It is a program's second self only where VM_SUBSTRATE_FORK_SERVER is in the environment; everywhere else it does
  * nothing. Descriptor 3 is then one end of a stream socket, and lib/host/fork-server-protocol.ts the other. The server
- * ends when the other end closes. Its children do not: they are leaders of sessions of their own.
+ * ends when the other end closes. Its children do not: they are leaders of sessions of their own. Zygotes do (zygote.c): a child
+ * may be made one, and be ordered later to fork itself.
  *
  * It is compiled with musl's headers and loaded beside glibc, which gives it its functions. So it has nothing whose layout
  * the two see differently: no stat, no stdio, no siginfo; and what both take from the kernel, such as pollfd and dirent.
  */
 #define _GNU_SOURCE
+#include "zygote.h"
+
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,32 +27,42 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define VARIABLE "VM_SUBSTRATE_FORK_SERVER"
 #define TITLE "vm-substrate-fork-server"
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
 #define CONTROL 3 /* The first descriptor after stdin, stdout and stderr; in a child, that of its first file. */
 #define STRINGS_CAP (64 * 1024)
 #define ARGUMENTS_CAP 1024
 #define FILES_CAP 16
+#define NAMES_CAP (3 + FILES_CAP)
+#define ZYGOTES_CAP 16
+#define FIRST_CHANNEL 64 /* The server's ends of zygotes' channels, above all that a request opens. */
+#define ORDER_TIMEOUT_MS 3000
 #define LAST_SIGNAL 64
 #define MALFORMED_STATUS 3 /* The exit status after a request that no owner of ours sends. */
 
-enum request_kind { START = 1, SIGNAL = 2 };
+enum request_kind { START = 1, SIGNAL = 2, ZYGOTE = 3, FORK = 4 };
 struct request {
     uint32_t kind;
-    uint32_t number;    /* START: the request's, for its answer. SIGNAL: the process's. */
-    uint32_t files;     /* START: how many. SIGNAL: which signal. */
+    uint32_t number;    /* The request's, for its answer. SIGNAL: the process's. */
+    uint32_t files;     /* START, ZYGOTE: how many. SIGNAL: which signal. FORK: the zygote's process. */
     uint32_t arguments; /* Without the program's name, which is the server's own. */
-    uint32_t length;    /* Of the strings that follow: log, files, arguments, each with its NUL. */
+    /*
+     * Of the strings that follow, each with its NUL. START: log, files, arguments. ZYGOTE: log, directory, sockets' directory, files,
+     * arguments. FORK: as struct fork_order.
+     */
+    uint32_t length;
 };
 
 enum answer_kind { READY = 1, STARTED = 2, ENDED = 3 };
 struct answer {
     uint32_t kind;
-    uint32_t number; /* READY: the protocol's version. STARTED: the request's. ENDED: the process's. */
+    uint32_t number; /* READY: the protocol's version. STARTED: the request's, also of ZYGOTE and FORK. ENDED: the process's. */
     uint32_t value;  /* READY: room for arguments, in bytes. STARTED: the process, or 0. ENDED: its wait status. */
     uint32_t error;  /* STARTED: errno where there is no process. */
 };
@@ -61,7 +74,10 @@ static char strings[STRINGS_CAP];
 static char *arguments[ARGUMENTS_CAP + 2];
 /* Where /proc/PID/cmdline looks: behind the program's name on the stack, as long as the server's own arguments were. */
 static char *room;
-static size_t room_length;
+static size_t room_length, shown_length;
+static struct zygote {
+    pid_t pid; /* 0: this place is free. */
+} zygotes[ZYGOTES_CAP]; /* The channel of each is FIRST_CHANNEL and its place. */
 static sigset_t usual_signals;
 
 static void receive(void *target, size_t length) {
@@ -92,9 +108,22 @@ static void malformed(void) { _exit(MALFORMED_STATUS); }
 /* Its only use is to interrupt ppoll: the signal's default is to be ignored. */
 static void child_ended(int signal) { (void)signal; }
 
+static int place_of(pid_t zygote) {
+    for (int i = 0; i < ZYGOTES_CAP; i++)
+        if (zygotes[i].pid == zygote) return i;
+    return -1;
+}
+
 static void reap(void) {
     int status;
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) answer(ENDED, (uint32_t)pid, (uint32_t)status, 0);
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+        int place = place_of(pid);
+        if (place >= 0) {
+            zygotes[place].pid = 0;
+            close(FIRST_CHANNEL + place);
+        }
+        answer(ENDED, (uint32_t)pid, (uint32_t)status, 0);
+    }
 }
 
 /* A child that was not reaped keeps its PID, and nobody else reaps it: the signal cannot hit another process. */
@@ -104,22 +133,22 @@ static void send_signal(const struct request *request) {
     if (waitid(P_PID, (id_t)pid, NULL, WEXITED | WNOHANG | WNOWAIT) == 0) kill(pid, (int)request->files);
 }
 
-/* What /proc/PID/cmdline shows behind the program's name. The rest of the room is zeros already. */
+/* What /proc/PID/cmdline shows behind the program's name. The rest of the room is zeros. */
 static void show_arguments(const char *text, size_t length) {
-    memset(room, 0, sizeof TITLE);
+    memset(room, 0, shown_length);
     memcpy(room, text, length);
+    shown_length = length;
 }
 
-/* Splits what is in `strings`: the log, files, and arguments, of which the place is returned. */
-static char *split(const struct request *request, char **log, char **files) {
+/* Splits what is in `strings` into names, and arguments, of which the place is returned. */
+static char *split(const struct request *request, char **names, uint32_t count) {
     char *next = strings, *end = strings + request->length, *text = NULL;
     if (request->length == 0 || end[-1] != 0) malformed();
-    for (uint32_t i = 0; i < 1 + request->files + request->arguments; i++) {
+    for (uint32_t i = 0; i < count + request->arguments; i++) {
         if (next == end) malformed();
-        if (i == 0) *log = next;
-        else if (i <= request->files) files[i - 1] = next;
-        if (i == request->files) text = next + strlen(next) + 1;
+        if (i < count) names[i] = next;
         next += strlen(next) + 1;
+        if (i + 1 == count) text = next;
     }
     if (next != end) malformed();
     return text;
@@ -171,6 +200,8 @@ static void become_child(const struct opened *opened, uint32_t files) {
     setsid();
     signal(SIGCHLD, SIG_DFL);
     sigprocmask(SIG_SETMASK, &usual_signals, NULL);
+    for (int i = 0; i < ZYGOTES_CAP; i++)
+        if (zygotes[i].pid) close(FIRST_CHANNEL + i);
     dup2(opened->log, STDOUT_FILENO);
     dup2(opened->log, STDERR_FILENO);
     /* Upwards, and each to a lower place than it has: none is written over before its turn. */
@@ -178,30 +209,87 @@ static void become_child(const struct opened *opened, uint32_t files) {
     close_above(CONTROL + (int)files - 1, opened->last);
 }
 
+/* A pair, of which ours is at its place and the child's at FIRST_CHANNEL + ZYGOTES_CAP until the fork is over. Returns the place, or -1 with errno. */
+static int open_channel(void) {
+    int pair[2], place = place_of(0);
+    if (place < 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) return -1;
+    int is_moved = dup3(pair[0], FIRST_CHANNEL + place, O_CLOEXEC) >= 0 &&
+                   dup3(pair[1], FIRST_CHANNEL + ZYGOTES_CAP, O_CLOEXEC) >= 0;
+    int error = errno;
+    close(pair[0]);
+    close(pair[1]);
+    errno = error;
+    return is_moved ? place : -1;
+}
+
+static void begin_zygote(int place, pid_t server, char **names) {
+    struct place own = {names[1], names[2]};
+    close(FIRST_CHANNEL + place);
+    if (zygote_begin(FIRST_CHANNEL + ZYGOTES_CAP, &own, show_arguments) < 0) _exit(1);
+    if (getppid() != server) _exit(0); /* It ended before it was asked to take its zygotes with it. */
+}
+
 /* Returns the number of arguments in the child, and 0 in the server. */
 static int start(const struct request *request) {
-    char *log = NULL, *files[FILES_CAP];
-    if (request->files > FILES_CAP || request->arguments > ARGUMENTS_CAP || request->length > sizeof strings) malformed();
-    receive(strings, request->length);
-    char *text = split(request, &log, files);
+    char *names[NAMES_CAP];
+    int is_zygote = request->kind == ZYGOTE;
+    uint32_t others = is_zygote ? 3 : 1;
+    char *text = split(request, names, others + request->files);
     size_t length = (size_t)(strings + request->length - text);
 
     struct opened opened = {.last = CONTROL};
-    pid_t pid = -1;
+    pid_t pid = -1, server = getpid();
+    int place = 0;
     if (length > room_length) errno = E2BIG;
-    else if (open_all(&opened, log, files, request->files) == 0) pid = fork();
+    else if (!is_zygote || (place = open_channel()) >= 0)
+        if (open_all(&opened, names[0], names + others, request->files) == 0) pid = fork();
     if (pid != 0) {
         int error = errno;
+        if (is_zygote && place >= 0) {
+            close(FIRST_CHANNEL + ZYGOTES_CAP);
+            if (pid < 0) close(FIRST_CHANNEL + place);
+            else zygotes[place].pid = pid;
+        }
         answer(STARTED, request->number, pid < 0 ? 0 : (uint32_t)pid, pid < 0 ? (uint32_t)error : 0);
         if (pid > 0 && write(opened.gate[1], "", 1) != 1) _exit(1);
         close_above(CONTROL, opened.last);
         return 0;
     }
     become_child(&opened, request->files);
+    if (is_zygote) begin_zygote(place, server, names);
     show_arguments(text, length);
-    char *next = room;
-    for (uint32_t i = 1; i <= request->arguments; i++, next += strlen(next) + 1) arguments[i] = next;
+    for (uint32_t i = 1; i <= request->arguments; i++, text += strlen(text) + 1) arguments[i] = text;
     return 1 + (int)request->arguments;
+}
+
+/* What the zygote answers; a stuck one is ended, and nobody knows what it has made: that ends with its gate. */
+static struct fork_result order(int place, uint32_t length) {
+    struct fork_result result = {0, EIO};
+    struct pollfd channel = {FIRST_CHANNEL + place, POLLIN, 0};
+    const struct timespec patience = {ORDER_TIMEOUT_MS / 1000, 0};
+    int polled;
+    if (send(channel.fd, strings, length, MSG_NOSIGNAL) != (ssize_t)length) return result;
+    if (syscall(SYS_tgkill, zygotes[place].pid, zygotes[place].pid, FORK_SIGNAL) < 0) return result;
+    do polled = ppoll(&channel, 1, &patience, NULL);
+    while (polled < 0 && errno == EINTR);
+    if (polled == 1 && recv(channel.fd, &result, sizeof result, 0) == sizeof result) return result;
+    kill(zygotes[place].pid, SIGKILL);
+    return (struct fork_result){0, EIO};
+}
+
+static void fork_zygote(const struct request *request) {
+    char *names[FORK_NAMES];
+    size_t length = (size_t)(strings + request->length - split(request, names, FORK_NAMES));
+    int place = request->files == 0 ? -1 : place_of((pid_t)request->files);
+    struct fork_result result = {0, place < 0 ? ESRCH : E2BIG};
+    if (place >= 0 && length <= room_length) result = order(place, request->length);
+    /* The child of which the order failed ends by itself, and its end is told of a process that nobody knows. */
+    answer(STARTED, request->number, result.error == 0 ? (uint32_t)result.pid : 0, (uint32_t)result.error);
+    if (result.pid > 0) send(FIRST_CHANNEL + place, "", 1, MSG_NOSIGNAL);
 }
 
 /* Returns in children only. */
@@ -212,11 +300,16 @@ static int serve(void) {
         if (ppoll(&control, 1, NULL, &usual_signals) < 0) continue; /* interrupted: a child has ended */
         struct request request;
         receive(&request, sizeof request);
+        if (request.length > sizeof strings || request.arguments > ARGUMENTS_CAP) malformed();
+        if (request.kind != SIGNAL && request.kind != FORK && request.files > FILES_CAP) malformed();
+        receive(strings, request.length);
         if (request.kind == SIGNAL) {
             send_signal(&request);
-        } else if (request.kind == START) {
+        } else if (request.kind == START || request.kind == ZYGOTE) {
             int count = start(&request);
             if (count > 0) return count;
+        } else if (request.kind == FORK) {
+            fork_zygote(&request);
         } else {
             malformed();
         }
@@ -230,7 +323,7 @@ static void make_room(int argc, char **argv) {
     room_length = (size_t)(end - room);
     memset(room, 0, room_length);
     if (room_length < sizeof TITLE) malformed();
-    memcpy(room, TITLE, sizeof TITLE);
+    show_arguments(TITLE, sizeof TITLE);
     arguments[0] = argv[0];
 }
 

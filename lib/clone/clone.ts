@@ -8,10 +8,14 @@ export class Clone implements AsyncDisposable {
   readonly #owned: AsyncDisposable;
   #ended: Promise<void> | undefined;
 
+  /** It was forked from one that has run all that a claim runs. */
+  readonly isWarm: boolean;
+
   /** @param owned what ends all of it; `instance` and `guest` are part of that */
-  constructor(instance: QemuInstance, guest: GuestLink, owned: AsyncDisposable) {
+  constructor(instance: QemuInstance, guest: GuestLink, owned: AsyncDisposable, isWarm = false) {
     this.instance = instance;
     this.guest = guest;
+    this.isWarm = isWarm;
     this.#owned = owned;
   }
 

@@ -1,6 +1,7 @@
 import type { Logger } from "../core/index.ts";
 import type { ForkServer, Paths, QemuBinary } from "../host/index.ts";
 import type { OnFailpoint } from "./failpoints.ts";
+import type { ZygoteSource } from "./zygote-source.ts";
 
 /** How the helper's operations reach a guest. `agent` is for guests that have qemu-guest-agent and nothing else. */
 export const CHANNELS = ["helper", "agent"] as const;
@@ -13,4 +14,6 @@ export interface CloneDependencies {
   readonly failpoint: OnFailpoint;
   /** Starts QEMU cheaply where it can. */
   readonly forkServer?: ForkServer | undefined;
+  /** Where clones are forked from; without one each loads its substrate. */
+  readonly zygotes?: ZygoteSource | undefined;
 }

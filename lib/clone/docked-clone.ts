@@ -1,20 +1,11 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { type Identity, newIdentity, personalise, randomMac, verifyResumed } from "../netcfg/index.ts";
-import { guestExec } from "../qmp/index.ts";
-import { type LoadedSubstrate, warmUp } from "../substrate/index.ts";
+import type { Identity } from "../netcfg/index.ts";
+import type { LoadedSubstrate } from "../substrate/index.ts";
 import type { Clone } from "./clone.ts";
 import type { CloneDependencies } from "./dependencies.ts";
 import { launchClone } from "./launch.ts";
 import { PhaseClock } from "./phases.ts";
 import type { ClonePlan } from "./plan.ts";
-import { tellServices } from "./provision.ts";
-import { verifyFromOutside } from "./verify-outside.ts";
-
-const PRIME_TIMEOUT_MS = 30_000;
-const SETTLE_MS = 100;
-/** TEST-NET-1 (RFC 5737): an address that nobody has. */
-const PLACEHOLDER_ADDRESS = "192.0.2.1";
-const PLACEHOLDER_PREFIX = 24;
+import { primeWith, settle, warm } from "./priming.ts";
 
 /** What is decided about a docked clone before it is made. */
 export interface DockPlan extends Pick<ClonePlan, "id" | "uuid"> {
@@ -52,36 +43,20 @@ export async function dockClone(
 }
 
 async function prime(
-  { instance, guest }: Clone,
+  clone: Clone,
   identity: Identity,
-  substrate: LoadedSubstrate,
+  { manifest }: LoadedSubstrate,
   { failpoint }: CloneDependencies,
   signal: AbortSignal,
 ): Promise<void> {
-  const profile = substrate.manifest.guest;
-  const within = { timeoutMs: PRIME_TIMEOUT_MS, signal };
-  await instance.qmp.execute("cont", {}, within);
+  const { qmp } = clone.instance;
+  await qmp.execute("cont", {}, { signal });
   failpoint("dock.running");
-  // Twice: a claim with another identity will have to replace one, which is other code than setting the first.
-  await personalise(guest.helper, placeholder(identity), profile, within);
-  await personalise(guest.helper, identity, profile, within);
-  await tellServices({ guest }, substrate.manifest.tell, signal);
-  await verifyFromOutside(instance, identity, signal);
-  failpoint("dock.personalised");
-  await guestExec(await guest.agent(), ["true"], within);
-  await warmUp(profile.ready, guest.helper, within);
-  await verifyResumed(guest.helper, identity, profile, within);
+  if (!clone.isWarm) await warm(clone, manifest, signal);
   failpoint("dock.warmed");
-  // What all that has set off in the guest's kernel comes to rest here rather than in the claim.
-  await delay(SETTLE_MS, undefined, { signal });
-  await verifyResumed(guest.helper, identity, profile, within);
-  await instance.qmp.execute("stop", {}, within);
+  await primeWith(clone, identity, manifest, signal);
+  failpoint("dock.personalised");
+  await settle(clone, identity, manifest, signal);
+  await qmp.execute("stop", {}, { signal });
   failpoint("dock.paused");
-}
-
-function placeholder({ hostname }: Identity): Identity {
-  return newIdentity(
-    { hostname, address: PLACEHOLDER_ADDRESS, mac: randomMac() },
-    { prefixLength: PLACEHOLDER_PREFIX },
-  );
 }

@@ -42,3 +42,6 @@ export {
 } from "./vm-options.ts";
 export type { Expiry, VmOwner } from "./vm-owner.ts";
 export { VM_ORIGINS, type VmEvents, type VmOrigin, type VmState } from "./vm-state.ts";
+export { Zygote } from "./zygote.ts";
+export type { Forkable, ZygoteSource } from "./zygote-source.ts";
+export { makeZygote } from "./zygote-trial.ts";

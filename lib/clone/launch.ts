@@ -1,36 +1,35 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { withDeadline } from "../core/index.ts";
+import { rm } from "node:fs/promises";
 import { createOverlay, QemuInstance } from "../host/index.ts";
-import { clonesFirmware, type LoadedSubstrate, machineConfig } from "../substrate/index.ts";
+import type { LoadedSubstrate } from "../substrate/index.ts";
 import { channelTo } from "./channel.ts";
 import { Clone } from "./clone.ts";
+import { cloneConfig } from "./clone-config.ts";
 import type { ChannelKind, CloneDependencies } from "./dependencies.ts";
 import { GuestLink } from "./guest-link.ts";
+import { loadState } from "./load-state.ts";
 import type { PhaseClock } from "./phases.ts";
 import type { ClonePlan } from "./plan.ts";
+import type { Forkable } from "./zygote-source.ts";
 
-/** Loading takes 10-30 ms; an empty or hanging stream would otherwise keep QEMU in `inmigrate` for ever. */
-const LOAD_TIMEOUT_MS = 5000;
-const LOAD_POLL_MS = 1;
+type Names = Pick<ClonePlan, "id" | "uuid">;
 
 /**
- * Overlay, spawn with private RAM, load of the device state. The clone has not run when this is done. On failure nothing is
- * left.
+ * A clone that is paused: forked from its substrate's zygote where there is one, else loaded from its files. On failure nothing
+ * is left.
  *
  * @throws VmSubstrateError SUBSTRATE_CORRUPT, SUBSTRATE_INCOMPATIBLE, QEMU_EXITED, QEMU_MISSING, TIMEOUT, ABORTED
  */
 export async function launchClone(
-  plan: Pick<ClonePlan, "id" | "uuid">,
+  plan: Names,
   substrate: LoadedSubstrate,
-  channel: ChannelKind,
+  asked: ChannelKind,
   deps: CloneDependencies,
   clock: PhaseClock,
   signal: AbortSignal,
 ): Promise<Clone> {
-  const { manifest } = substrate;
   const { failpoint } = deps;
   const paths = deps.paths.vm(plan.id);
-  const { state, disk, helper: helperProgram } = substrate.substrate.paths;
+  const channel = channelTo(substrate.manifest, asked);
   await using undo = new AsyncDisposableStack();
 
   failpoint("launch.intended");
@@ -38,55 +37,57 @@ export async function launchClone(
   undo.defer(() => QemuInstance.removeFolders(paths));
   await QemuInstance.prepareFolders(paths);
   failpoint("launch.folders");
-  await createOverlay(paths.overlay, disk, manifest.diskSizeBytes);
-  failpoint("launch.overlay");
-  clock.mark("overlay");
-
-  const config = machineConfig({
-    id: plan.id,
-    uuid: plan.uuid,
-    accelerator: manifest.accelerator,
-    cpuModel: manifest.cpuModel,
-    guest: manifest.guest,
-    paths,
-    ram: { file: substrate.ramFile, share: false },
-    disk: { file: paths.overlay, backingFile: disk },
-    ...clonesFirmware(manifest.files),
-    incoming: true,
-  });
-  const instance = undo.use(await QemuInstance.launch({ ...deps, config, paths, signal, inheritFiles: [state] }));
+  // What a zygote has warmed is the way by the helper.
+  const zygote = channel === "helper" ? deps.zygotes?.of(substrate) : undefined;
+  const forked = zygote && (await forkFrom(zygote, plan, deps, clock, signal));
+  if (forked !== undefined) failpoint("launch.overlay");
+  const instance = undo.use(forked ?? (await startLoading(plan, substrate, deps, clock, signal)));
   failpoint("launch.spawned");
   clock.mark("spawn");
 
-  const guest = undo.use(await GuestLink.connect({ paths, channel: channelTo(manifest, channel), helperProgram }));
+  const helperProgram = substrate.substrate.paths.helper;
+  const guest = undo.use(await GuestLink.connect({ paths, channel, helperProgram }));
   failpoint("launch.connected");
-  await load(instance, signal);
+  if (forked === undefined) await loadState(instance, signal);
   failpoint("launch.loaded");
   clock.mark("load");
-  return new Clone(instance, guest, undo.move());
+  return new Clone(instance, guest, undo.move(), forked !== undefined);
 }
 
-/** The first descriptor after stdin, stdout and stderr. */
-const INHERITED_FD = 3;
+/** Overlay, and a QEMU with private RAM that waits for the device state. */
+async function startLoading(
+  plan: Names,
+  substrate: LoadedSubstrate,
+  deps: CloneDependencies,
+  clock: PhaseClock,
+  signal: AbortSignal,
+): Promise<QemuInstance> {
+  const paths = deps.paths.vm(plan.id);
+  const { disk, state } = substrate.substrate.paths;
+  await createOverlay(paths.overlay, disk, substrate.manifest.diskSizeBytes);
+  deps.failpoint("launch.overlay");
+  clock.mark("overlay");
+  const config = cloneConfig(plan, substrate, paths);
+  return QemuInstance.launch({ ...deps, config, paths, signal, inheritFiles: [state] });
+}
 
-async function load(instance: QemuInstance, signal: AbortSignal): Promise<void> {
-  const { qmp, process } = instance;
-  const loading = withDeadline(
-    { what: "load of the device state", timeoutMs: LOAD_TIMEOUT_MS, signal },
-    async (inner) => {
-      const capabilities = [{ capability: "x-ignore-shared", state: true }];
-      await Promise.all([
-        qmp.execute("migrate-set-capabilities", { capabilities }, { signal: inner }),
-        // After a load QEMU has the guest announce itself, and does so too; a clone has nothing to announce yet.
-        qmp.execute("migrate-set-parameters", { "announce-rounds": 0 }, { signal: inner }),
-      ]);
-      await qmp.execute("migrate-incoming", { uri: `fd:${INHERITED_FD}` }, { signal: inner });
-      for (;;) {
-        const { status } = await qmp.execute("query-status", {}, { signal: inner });
-        if (status !== "inmigrate") return;
-        await delay(LOAD_POLL_MS, undefined, { signal: inner });
-      }
-    },
-  );
-  await process.guard("load of the device state", loading);
+/** @returns undefined where the zygote would not do; it is not asked again then, and nothing of it is left */
+async function forkFrom(
+  zygote: Forkable,
+  plan: Names,
+  deps: CloneDependencies,
+  clock: PhaseClock,
+  signal: AbortSignal,
+): Promise<QemuInstance | undefined> {
+  const paths = deps.paths.vm(plan.id);
+  try {
+    await zygote.copyDisk(paths.overlay);
+    clock.mark("overlay");
+    return await zygote.fork(plan, paths, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    deps.zygotes?.failed(zygote, error);
+    await rm(paths.overlay, { force: true });
+    return undefined;
+  }
 }

@@ -14,6 +14,8 @@ const COMPILER = [
   "-s",
   "-std=gnu17",
 ] as const;
+const SOURCES = ["fork-server", "zygote", "threads", "relocate", "listing"] as const;
+const HEADERS = ["zygote", "threads", "relocate", "listing"] as const;
 /** What the dynamic linker takes for the end of a name in LD_PRELOAD, or for a name to expand. */
 const NOT_IN_PRELOAD = /[\s:$]/;
 
@@ -25,8 +27,10 @@ const NOT_IN_PRELOAD = /[\s:$]/;
  * @throws VmSubstrateError RECIPE_TOOL_MISSING without a compiler, RECIPE_FAILED, UNSAFE_DIRECTORY, TIMEOUT, ABORTED
  */
 export async function forkServerLibrary(dir: string, signal?: AbortSignal): Promise<string> {
-  const sources = [createRequire(import.meta.url).resolve("#native/fork-server.c")];
-  const compilation: Compilation = { dir, name: "fork-server", suffix: ".so", compiler: COMPILER, sources };
+  const { resolve } = createRequire(import.meta.url);
+  const sources = SOURCES.map((name) => resolve(`#native/${name}.c`));
+  const headers = HEADERS.map((name) => resolve(`#native/${name}.h`));
+  const compilation: Compilation = { dir, name: "fork-server", suffix: ".so", compiler: COMPILER, sources, headers };
   const library = await compiledName(compilation);
   if (NOT_IN_PRELOAD.test(library)) {
     throw new VmSubstrateError("UNSAFE_DIRECTORY", `${library} cannot stand in LD_PRELOAD: it has a space, ":" or "$"`);

@@ -3,10 +3,19 @@ import { readdir } from "node:fs/promises";
 import { Socket } from "node:net";
 import { getSystemErrorMessage, getSystemErrorName } from "node:util";
 import { KIB, withDeadline } from "../core/index.ts";
-import { type Answer, AnswerReader, PROTOCOL_VERSION, signalRequest, startRequest } from "./fork-server-protocol.ts";
+import {
+  type Answer,
+  AnswerReader,
+  type ForkOrder,
+  forkRequest,
+  PROTOCOL_VERSION,
+  signalRequest,
+  startRequest,
+  zygoteRequest,
+} from "./fork-server-protocol.ts";
 import { ForkedProcess, type ProcessParent } from "./forked-process.ts";
 import { processStartTimeSync } from "./proc.ts";
-import type { ProcessHandle, SpawnRequest } from "./process-handle.ts";
+import type { SpawnRequest, VmPlace } from "./process-handle.ts";
 
 /** From its start to its first answer: 25 ms when idle. */
 const HANDSHAKE_TIMEOUT_MS = 5000;
@@ -93,9 +102,23 @@ export class ForkServerProcess implements ProcessParent {
    * @returns undefined when the server ended before it answered: the process was not started then
    * @throws VmSubstrateError INVALID_ARGUMENT; an error of the system where a file, memory or a process is missing
    */
-  async spawn(request: SpawnRequest): Promise<ProcessHandle | undefined> {
+  spawn(request: SpawnRequest): Promise<ForkedProcess | undefined> {
+    return this.#ask((number) => startRequest(number, request, this.#argumentRoom));
+  }
+
+  /** As `spawn`, of a process that `fork` can be asked of. It ends with the server. */
+  spawnZygote(request: SpawnRequest, place: VmPlace): Promise<ForkedProcess | undefined> {
+    return this.#ask((number) => zygoteRequest(number, request, place, this.#argumentRoom));
+  }
+
+  /** A copy of a zygote as it is at this moment; for the server it is a child like others. Errors as of `spawn`. */
+  fork(zygote: number, order: ForkOrder): Promise<ForkedProcess | undefined> {
+    return this.#ask((number) => forkRequest(number, zygote, order, this.#argumentRoom));
+  }
+
+  async #ask(request: (number: number) => Buffer): Promise<ForkedProcess | undefined> {
     const number = ++this.#requests;
-    const bytes = startRequest(number, request, this.#argumentRoom);
+    const bytes = request(number);
     if (!this.#control.writable) return undefined;
     const started = Promise.withResolvers<ForkedProcess | undefined>();
     this.#pending.set(number, started);

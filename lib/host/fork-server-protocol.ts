@@ -1,16 +1,27 @@
 import { constants } from "node:os";
 import { KIB, VmSubstrateError } from "../core/index.ts";
-import type { ExitCause, SpawnRequest } from "./process-handle.ts";
+import type { ExitCause, SpawnRequest, VmPlace } from "./process-handle.ts";
 
 /** The other side of it is native/fork-server.c. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 /** Of the strings of one request, all together. */
 const MAX_REQUEST_BYTES = 64 * KIB;
 const MAX_ARGUMENTS = 1024;
 const MAX_INHERITED_FILES = 16;
 /** Kind, number, and two values: unsigned, 32 bits each. */
 const ANSWER_SIZE = 16;
-const REQUEST_KINDS = { start: 1, signal: 2 } as const;
+const REQUEST_KINDS = { start: 1, signal: 2, zygote: 3, fork: 4 } as const;
+
+/** What a zygote is to make of itself: see native/zygote.c. */
+export interface ForkOrder extends VmPlace {
+  /** As `SpawnRequest.logFile`. */
+  readonly logFile: string;
+  /** By which QEMU knows itself: `query-name`, `query-uuid`. */
+  readonly name: string;
+  readonly uuid: string;
+  /** What its command line shows. Nothing is done by it. */
+  readonly argv: readonly string[];
+}
 
 /** What the server tells. */
 export type Answer =
@@ -26,21 +37,28 @@ export type Answer =
  */
 export function startRequest(number: number, request: SpawnRequest, argumentRoom: number): Buffer {
   const { argv, logFile, inheritFiles = [] } = request;
-  const texts = [logFile, ...inheritFiles, ...argv];
-  // A NUL ends a string: what follows it would be the next argument.
-  if (texts.some((text) => text.includes("\0"))) refuse("an argument or file name holds a NUL", request);
-  if (argv.length > MAX_ARGUMENTS) refuse(`${argv.length} arguments, at most ${MAX_ARGUMENTS} are possible`, request);
-  if (inheritFiles.length > MAX_INHERITED_FILES) {
-    refuse(`${inheritFiles.length} inherited files, at most ${MAX_INHERITED_FILES} are possible`, request);
-  }
-  const argumentBytes = argv.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, 0);
-  if (argumentBytes > argumentRoom) refuse(`arguments of ${argumentBytes} bytes, at most ${argumentRoom} fit`, request);
-  const strings = Buffer.from(texts.map((text) => `${text}\0`).join(""));
-  if (strings.length > MAX_REQUEST_BYTES) {
-    refuse(`arguments and file names of ${strings.length} bytes, at most ${MAX_REQUEST_BYTES} fit`, request);
-  }
-  const header = words(REQUEST_KINDS.start, number, inheritFiles.length, argv.length, strings.length);
-  return Buffer.concat([header, strings]);
+  const strings = stringsOf([logFile, ...inheritFiles], argv, argumentRoom);
+  return Buffer.concat([
+    words(REQUEST_KINDS.start, number, requireInheritable(inheritFiles), argv.length, strings.length),
+    strings,
+  ]);
+}
+
+/** As `startRequest`, of a process that can be forked later. It works in its place's directory. */
+export function zygoteRequest(number: number, request: SpawnRequest, place: VmPlace, argumentRoom: number): Buffer {
+  const { argv, logFile, inheritFiles = [] } = request;
+  const strings = stringsOf([logFile, place.dir, place.sockets, ...inheritFiles], argv, argumentRoom);
+  return Buffer.concat([
+    words(REQUEST_KINDS.zygote, number, requireInheritable(inheritFiles), argv.length, strings.length),
+    strings,
+  ]);
+}
+
+/** @throws VmSubstrateError INVALID_ARGUMENT */
+export function forkRequest(number: number, zygote: number, order: ForkOrder, argumentRoom: number): Buffer {
+  const { logFile, dir, sockets, name, uuid, argv } = order;
+  const strings = stringsOf([logFile, dir, sockets, name, uuid], argv, argumentRoom);
+  return Buffer.concat([words(REQUEST_KINDS.fork, number, zygote, argv.length, strings.length), strings]);
 }
 
 export function signalRequest(pid: number, signal: NodeJS.Signals): Buffer {
@@ -90,6 +108,27 @@ function words(...values: readonly number[]): Buffer {
   return buffer;
 }
 
-function refuse(problem: string, { binary }: SpawnRequest): never {
-  throw new VmSubstrateError("INVALID_ARGUMENT", `${binary} cannot be started with these arguments: ${problem}`);
+/** Names, then arguments, each with its NUL. */
+function stringsOf(names: readonly string[], argv: readonly string[], argumentRoom: number): Buffer {
+  const texts = [...names, ...argv];
+  // A NUL ends a string: what follows it would be the next argument.
+  if (texts.some((text) => text.includes("\0"))) refuse("an argument or file name holds a NUL");
+  if (argv.length > MAX_ARGUMENTS) refuse(`${argv.length} arguments, at most ${MAX_ARGUMENTS} are possible`);
+  const argumentBytes = argv.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, 0);
+  if (argumentBytes > argumentRoom) refuse(`arguments of ${argumentBytes} bytes, at most ${argumentRoom} fit`);
+  const strings = Buffer.from(texts.map((text) => `${text}\0`).join(""));
+  if (strings.length > MAX_REQUEST_BYTES) {
+    refuse(`arguments and file names of ${strings.length} bytes, at most ${MAX_REQUEST_BYTES} fit`);
+  }
+  return strings;
+}
+
+/** @returns how many they are */
+function requireInheritable({ length }: readonly string[]): number {
+  if (length > MAX_INHERITED_FILES) refuse(`${length} inherited files, at most ${MAX_INHERITED_FILES} are possible`);
+  return length;
+}
+
+function refuse(problem: string): never {
+  throw new VmSubstrateError("INVALID_ARGUMENT", `QEMU cannot be started with these arguments: ${problem}`);
 }

@@ -2,7 +2,8 @@ import { isVmSubstrateError, type Logger, messageOf } from "../core/index.ts";
 import { findExecutable, obstacleToPreload } from "./executable-file.ts";
 import { forkServerLibrary } from "./fork-server-library.ts";
 import { ForkServerProcess } from "./fork-server-process.ts";
-import { type ProcessHandle, type SpawnRequest, spawnProcess } from "./process-handle.ts";
+import type { ForkedProcess } from "./forked-process.ts";
+import { type ProcessHandle, type SpawnRequest, spawnProcess, type VmPlace } from "./process-handle.ts";
 
 /** Of one process, each with a new server; the last resort is to start it without one. */
 const START_ATTEMPTS = 2;
@@ -61,6 +62,14 @@ export class ForkServer implements AsyncDisposable {
       }
     }
     return spawnProcess(request);
+  }
+
+  /**
+   * A process that can be forked as it is, again and again: see docs/adr/0025-zygotes.md. It ends with its server.
+   * @returns undefined where there is no server; errors as of `spawn`
+   */
+  async spawnZygote(request: SpawnRequest, place: VmPlace): Promise<ForkedProcess | undefined> {
+    return (await this.#running())?.spawnZygote(request, place);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,8 +1,11 @@
+import type { ForkOrder } from "./fork-server-protocol.ts";
 import { type ExitCause, type ProcessHandle, watchProcess } from "./process-handle.ts";
 
 /** The parent of a forked process: it alone reaps it, and so it alone can send a signal that cannot hit another process. */
 export interface ProcessParent {
   signal(pid: number, signal: NodeJS.Signals): void;
+  /** @returns undefined when the parent has ended */
+  fork(pid: number, order: ForkOrder): Promise<ForkedProcess | undefined>;
   /** Nobody waits for this child any more. */
   release(child: ForkedProcess): void;
 }
@@ -32,6 +35,15 @@ export class ForkedProcess implements ProcessHandle {
     this.#lastSignal = signal;
     if (this.#parent === undefined) this.#adopted?.signal(signal);
     else this.#parent.signal(this.pid, signal);
+  }
+
+  /**
+   * A copy of it, if it was started as a zygote.
+   * @returns undefined when there is nobody any more who could make one
+   * @throws VmSubstrateError INVALID_ARGUMENT; the system's error
+   */
+  async fork(order: ForkOrder): Promise<ForkedProcess | undefined> {
+    return this.#parent?.fork(this.pid, order);
   }
 
   detach(): void {

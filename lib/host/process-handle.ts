@@ -31,6 +31,12 @@ export interface ProcessHandle {
   detach(): void;
 }
 
+/** Where a VM's files are, and the sockets that it listens on. */
+export interface VmPlace {
+  readonly dir: string;
+  readonly sockets: string;
+}
+
 /** What is to run, and what it gets. */
 export interface SpawnRequest {
   readonly binary: string;

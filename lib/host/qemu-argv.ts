@@ -74,7 +74,7 @@ const PCI_SLOTS = { serial: "0x3", disk: "0x4", nic: "0x5", seed: "0x6" } as con
  */
 export function qemuArgv(config: VmConfig): string[] {
   return [
-    ["-name", commaOptions({ guest: `vm-substrate-${config.id}` })],
+    ["-name", commaOptions({ guest: vmName(config.id) })],
     ["-uuid", config.uuid],
     ["-nodefaults"],
     ["-no-user-config"],
@@ -120,6 +120,11 @@ export function qemuArgv(config: VmConfig): string[] {
     ...generationArguments(config.generationId),
     ...incomingArguments(config.incoming ?? false),
   ].flat();
+}
+
+/** What QEMU calls a VM: `query-name`. */
+export function vmName(id: string): string {
+  return `vm-substrate-${id}`;
 }
 
 /** All in one socket, so that what is plugged in looks like further cores of the same processor. */

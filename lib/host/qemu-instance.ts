@@ -4,8 +4,8 @@ import { QmpClient } from "../qmp/index.ts";
 import type { ForkServer } from "./fork-server.ts";
 import { Monitor } from "./monitor.ts";
 import type { VmPaths } from "./paths.ts";
-import type { ProcessName } from "./process-handle.ts";
-import { qemuArgv } from "./qemu-argv.ts";
+import type { ProcessName, SpawnRequest } from "./process-handle.ts";
+import { qemuArgv, vmName } from "./qemu-argv.ts";
 import type { QemuBinary } from "./qemu-binary.ts";
 import { QemuProcess } from "./qemu-process.ts";
 import type { VmConfig } from "./vm-config.ts";
@@ -19,15 +19,26 @@ export interface AdoptOptions {
   readonly logger: Logger;
 }
 
-export interface LaunchOptions {
-  readonly qemu: QemuBinary;
-  readonly config: VmConfig;
+interface ConnectOptions {
   readonly paths: VmPaths;
   readonly logger: Logger;
   readonly signal?: AbortSignal | undefined;
+}
+
+export interface ForkOptions extends ConnectOptions {
+  /** The zygote's own, but for its name and what is in its folders. */
+  readonly config: VmConfig;
+}
+
+export interface LaunchOptions extends ForkOptions {
+  readonly qemu: QemuBinary;
   /** Files that QEMU finds open for reading at its descriptors 3, 4, ... */
   readonly inheritFiles?: readonly string[];
   readonly forkServer?: ForkServer | undefined;
+}
+
+function requestOf({ qemu, config, paths, inheritFiles = [] }: LaunchOptions): SpawnRequest {
+  return { binary: qemu.path, argv: qemuArgv(config), logFile: paths.log, inheritFiles };
 }
 
 /** A QEMU process and its monitor. Closing it ends the process and removes its folders. */
@@ -60,11 +71,43 @@ export class QemuInstance implements AsyncDisposable {
    * @throws VmSubstrateError QEMU_MISSING, QEMU_EXITED, QMP_CONNECT, TIMEOUT, ABORTED; nothing is left running
    */
   static async launch(options: LaunchOptions): Promise<QemuInstance> {
-    const { qemu, config, paths } = options;
+    return QemuInstance.#connected(
+      await QemuProcess.spawn({ ...requestOf(options), forkServer: options.forkServer }),
+      options,
+    );
+  }
+
+  /**
+   * As `launch`, of a QEMU that `fork` can make copies of. It works in its folder: files that its configuration names by themselves are there,
+   * and a copy's in the copy's.
+   *
+   * @returns undefined where there is no fork server
+   */
+  static async launchZygote(options: LaunchOptions & { forkServer: ForkServer }): Promise<QemuInstance | undefined> {
+    const process = await QemuProcess.spawnZygote(requestOf(options), options.paths, options.forkServer);
+    return process && QemuInstance.#connected(process, options);
+  }
+
+  /**
+   * A copy of a zygote as it is at this moment, in prepared folders, which have whatever files it has open for writing.
+   * Nobody may be connected to it.
+   *
+   * @returns undefined where that cannot be made
+   * @throws VmSubstrateError QEMU_EXITED, QMP_CONNECT, TIMEOUT, ABORTED, the system's error; nothing is left running
+   */
+  static async fork(zygote: QemuProcess, options: ForkOptions): Promise<QemuInstance | undefined> {
+    const { config, paths } = options;
+    const { id, uuid } = config;
+    const name = vmName(id);
+    const order = { dir: paths.dir, sockets: paths.sockets, logFile: paths.log, name, uuid, argv: qemuArgv(config) };
+    const process = await zygote.fork(order);
+    return process && QemuInstance.#connected(process, options);
+  }
+
+  static async #connected(running: QemuProcess, options: ConnectOptions): Promise<QemuInstance> {
+    const { paths } = options;
     await using undo = new AsyncDisposableStack();
-    const { forkServer, inheritFiles = [] } = options;
-    const request = { binary: qemu.path, argv: qemuArgv(config), logFile: paths.log, inheritFiles };
-    const process = undo.use(await QemuProcess.spawn({ ...request, forkServer }));
+    const process = undo.use(running);
     const started = new AbortController(); // ends the attempts to connect when there is nobody to connect to
     undo.defer(() => started.abort());
     const connecting = QmpClient.connect(paths.qmp, {

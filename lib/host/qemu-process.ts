@@ -3,6 +3,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type ErrorCode, isVmSubstrateError, messageOf, VmSubstrateError } from "../core/index.ts";
 import { shownText } from "../qmp/index.ts";
 import type { ForkServer } from "./fork-server.ts";
+import type { ForkOrder } from "./fork-server-protocol.ts";
+import { ForkedProcess } from "./forked-process.ts";
 import { processStartTime } from "./proc.ts";
 import {
   adoptProcess,
@@ -11,6 +13,7 @@ import {
   type ProcessName,
   type SpawnRequest,
   spawnProcess,
+  type VmPlace,
 } from "./process-handle.ts";
 
 /** Between SIGTERM, on which QEMU flushes its images, and SIGKILL. */
@@ -65,6 +68,24 @@ export class QemuProcess implements AsyncDisposable {
       if (isVmSubstrateError(cause)) throw cause;
       throw notStarted(request.binary, cause);
     }
+  }
+
+  /** As `spawn`, of a process that can `fork`. @returns undefined where there is no fork server */
+  static async spawnZygote(request: SpawnRequest, place: VmPlace, forkServer: ForkServer) {
+    const handle = await forkServer.spawnZygote(request, place).catch((cause: unknown) => {
+      throw isVmSubstrateError(cause) ? cause : notStarted(request.binary, cause);
+    });
+    return handle && new QemuProcess(handle, request.logFile);
+  }
+
+  /**
+   * A copy of a zygote as it is at this moment.
+   * @returns undefined where that cannot be made
+   * @throws VmSubstrateError INVALID_ARGUMENT; the system's error
+   */
+  async fork(order: ForkOrder): Promise<QemuProcess | undefined> {
+    const handle = this.#handle instanceof ForkedProcess ? await this.#handle.fork(order) : undefined;
+    return handle && new QemuProcess(handle, order.logFile);
   }
 
   /** A process that another owner of the same state directory has started. @returns undefined when it has ended */

@@ -29,6 +29,7 @@ import type { VmLedger } from "./vm-ledger.ts";
 import { giveBack, type VmOwners } from "./vm-owners.ts";
 import type { VmRecord } from "./vm-record.ts";
 import type { WaitingLine } from "./waiting-line.ts";
+import type { Zygotes } from "./zygotes.ts";
 
 /** How one VM is made: by claiming or cloning, or by booting. */
 export type StartVm = (plan: ClonePlan, substrate: LoadedSubstrate, options: ActivateOptions) => Promise<Vm>;
@@ -75,6 +76,7 @@ export interface ActivationDependencies {
   /** Ids that something of this process works with. */
   readonly working: Set<string>;
   readonly unsettled: Unsettled;
+  readonly zygotes: Pick<Zygotes, "prepare">;
   readonly parallelStarts: number;
   readonly failpoint: OnFailpoint;
   readonly onWaiting: (call: ActivationCall, position: number) => void;
@@ -84,6 +86,8 @@ export interface ActivationDependencies {
 
 /** Hosts that use free addresses without having been asked for them: as many are met before a call gives up. */
 const MAX_ADDRESS_ATTEMPTS = 8;
+/** To launch so many clones takes longer than to make a zygote for them. */
+const MANY_CLONES = 4;
 /** For calls that launch nothing. */
 const NO_ROOM: Disposable = { [Symbol.dispose]: () => {} };
 
@@ -118,6 +122,8 @@ export class Activations {
     throwIfAborted(call.signal, call.what);
     requireKeysFile(call, substrate);
     const sized = { ...call, growth: growthOf(call, substrate) };
+    const isMany = call.what === "activate" && this.#toLaunch(call, substrate) >= MANY_CLONES;
+    if (isMany && call.channel === "helper") await this.#deps.zygotes.prepare(substrate, call.signal);
     const onPosition = (position: number) => this.#deps.onWaiting(call, position);
     using joined = await fabrics.join(call.template.fabric, call.template.network);
     const attempt = () => this.#claimSettled(sized, substrate, joined.fabric);

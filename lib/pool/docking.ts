@@ -10,6 +10,7 @@ import type { Room } from "./room.ts";
 import type { Unsettled } from "./unsettled.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 import { recordedResources, recordedTarget, type VmRecord } from "./vm-record.ts";
+import type { Zygotes } from "./zygotes.ts";
 
 const NOWHERE: Fabric = { kind: "none" };
 
@@ -22,6 +23,7 @@ export interface DockingDependencies extends CloneDependencies {
   readonly room: Room;
   readonly working: Set<string>;
   readonly unsettled: Unsettled;
+  readonly zygotes: Zygotes;
 }
 
 /**
@@ -37,6 +39,7 @@ export async function makeDocked(
   deps: DockingDependencies,
 ): Promise<Docked> {
   const { ledger, leases, memory, working } = deps;
+  await deps.zygotes.prepare(substrate, signal); // a dock makes many
   using held = new DisposableStack();
   held.use(await deps.room.reserve(1, "a clone for the dock"));
   const names = newClonePlan();

@@ -15,6 +15,11 @@ export interface PoolOptions extends Directories {
   readonly parallelStarts?: number | undefined;
   /** Fork QEMUs from one that has started, which saves memory and time, where that works. Default true. */
   readonly forkServer?: boolean | undefined;
+  /**
+   * Fork clones from a paused guest that has run already, one for each substrate, instead of loading each: they are warm from the
+   * beginning and share its memory. Default true; needs the fork server, and TCG. See docs/adr/0025-zygotes.md.
+   */
+  readonly zygotes?: boolean | undefined;
   /** Most memory that all clones together may take, MiB of Pss. Default: what the machine has available. */
   readonly memoryMiB?: number | undefined;
   /** How long an address is given to nobody after its release, because neighbours remember its MAC. Default 30 000. */

@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import type { z } from "zod";
-import type { CloneDependencies } from "../clone/index.ts";
+import { type CloneDependencies, makeZygote } from "../clone/index.ts";
 import { Events, MIB } from "../core/index.ts";
 import { monotonicMs, processMemory } from "../host/index.ts";
 import { Catalog, formatReference } from "../substrate/index.ts";
@@ -27,6 +27,7 @@ import { Unsettled } from "./unsettled.ts";
 import { VmCalls } from "./vm-calls.ts";
 import { VmOwners } from "./vm-owners.ts";
 import { WaitingLine } from "./waiting-line.ts";
+import { type ZygoteDependencies, Zygotes } from "./zygotes.ts";
 
 /** For each sign of life of a VM. */
 const HEARTBEAT_TIMEOUT_MS = 5000;
@@ -43,14 +44,17 @@ export interface GivenParts {
 export type PoolParts = ReturnType<typeof poolParts>;
 
 /** What a pool consists of, put together. */
-export function poolParts({ deps, options, state, closing, calls }: GivenParts) {
-  const { paths, qemu, logger, failpoint } = deps;
+export function poolParts({ deps: given, options, state, closing, calls }: GivenParts) {
+  const { paths, qemu, logger, failpoint } = given;
   const { ledger } = state;
   const { accelerator, parallelStarts = availableParallelism() } = options;
   const events = new Events<PoolEvents>();
   const catalog = new Catalog(paths);
   const loaded = new LoadedSubstrates(catalog, paths, qemu, closing);
-  const builds = new Builds({ ...deps, events, accelerator: accelerator === "auto" ? undefined : accelerator }, loaded);
+  const builds = new Builds(
+    { ...given, events, accelerator: accelerator === "auto" ? undefined : accelerator },
+    loaded,
+  );
   const budgetBytes = options.memoryMiB === undefined ? undefined : options.memoryMiB * MIB;
   const memory = new Memory({ budgetBytes, measure: processMemory });
   const lifetimes = new Lifetimes({
@@ -85,8 +89,11 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
   const working = new Set<string>();
   const unsettled = new Unsettled();
   const room = new Room(memory, paths);
+  const idle = () => docks.idle();
+  const zygotes = new Zygotes({ ...given, make: zygoteMaker(given, options), memory, room, working, idle });
+  const deps = { ...given, zygotes };
   const docking = { ...deps, ...state, memory, room, working, unsettled };
-  const docks = new Docks({
+  const docks: Docks = new Docks({
     start: (substrate, target, signal) => makeDocked(substrate, target, signal, docking),
     meanBytes: (ids) => memory.meanBytes(ids),
     records: state.dockRecords,
@@ -106,6 +113,7 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
     owners,
     working,
     unsettled,
+    zygotes,
     parallelStarts,
     failpoint,
     onWaiting: ({ reference, count }, position) =>
@@ -117,7 +125,7 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
     ledger,
     instants,
     vm: (id) => vms.get(id),
-    idle: () => docks.idle(),
+    idle,
   });
   const forking = { ...deps, calls, ledger, loaded, activations, instants, flattening, working, events };
   const forks: Forks = new Forks(forking);
@@ -138,8 +146,15 @@ export function poolParts({ deps, options, state, closing, calls }: GivenParts) 
     owners,
     working,
     docks,
+    zygotes,
     vmCalls,
     instants,
     flattening,
   };
+}
+
+function zygoteMaker(deps: CloneDependencies, options: GivenParts["options"]): ZygoteDependencies["make"] {
+  const { forkServer } = deps;
+  if (forkServer === undefined || !options.zygotes) return undefined;
+  return (names, substrate, signal) => makeZygote(names, substrate, { ...deps, forkServer }, signal);
 }

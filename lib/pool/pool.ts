@@ -335,6 +335,7 @@ export class Pool implements AsyncDisposable {
       ending.defer(() => rm(sharedMemoryDir, { recursive: true, force: true }));
       ending.use(this.#parts.loaded);
     }
+    ending.use(this.#parts.zygotes);
     ending.use(this.#parts.docks);
     ending.use(this.#parts.memory);
     ending.use(this.#parts.lifetimes);

@@ -60,6 +60,7 @@ export const poolOptionsSchema = z.strictObject({
   accelerator: z.enum(["auto", ...ACCELERATORS]).default("auto"),
   parallelStarts: z.int().min(1).max(256).optional(),
   forkServer: z.boolean().default(true),
+  zygotes: z.boolean().default(true),
   memoryMiB: z.int().min(1).optional(),
   addressQuarantineMs: z.int().min(0).max(MAX_TIMEOUT_MS).default(DEFAULT_QUARANTINE_MS),
   heartbeatMs: z.int().min(0).max(MAX_TIMEOUT_MS).default(DEFAULT_HEARTBEAT_MS),

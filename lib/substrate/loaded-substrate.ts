@@ -20,6 +20,7 @@ export class LoadedSubstrate implements AsyncDisposable {
   /** Of a forked VM: what is under its disk, the newest first. */
   readonly instants: readonly string[];
   readonly #fingerprints: ReadonlyMap<string, Fingerprint>;
+  readonly #dependents = new AsyncDisposableStack();
 
   private constructor(
     substrate: Substrate,
@@ -104,7 +105,13 @@ export class LoadedSubstrate implements AsyncDisposable {
     }
   }
 
+  /** Ended before its RAM is taken out of memory. */
+  endBefore(dependent: AsyncDisposable): void {
+    this.#dependents.use(dependent);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#dependents.disposeAsync();
     await rm(this.ramFile, { force: true });
   }
 }

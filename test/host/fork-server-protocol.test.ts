@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { AnswerReader, signalRequest, startRequest } from "../../lib/host/fork-server-protocol.ts";
+import {
+  AnswerReader,
+  forkRequest,
+  signalRequest,
+  startRequest,
+  zygoteRequest,
+} from "../../lib/host/fork-server-protocol.ts";
 
 const REQUEST = { binary: "qemu", argv: ["-S", "é"], logFile: "/log", inheritFiles: ["/state"] };
 
@@ -12,6 +18,16 @@ describe("a request", () => {
     const strings = Buffer.from("/log\0/state\0-S\0é\0");
     expect(startRequest(7, REQUEST, 100)).toEqual(Buffer.concat([words(1, 7, 1, 2, strings.length), strings]));
     expect(signalRequest(4321, "SIGKILL")).toEqual(words(2, 4321, 9, 0, 0));
+  });
+
+  it("for a zygote has its place, and for a fork who it is, before the arguments", () => {
+    const place = { dir: "/vms/a", sockets: "/run/a" };
+    const zygote = Buffer.from("/log\0/vms/a\0/run/a\0/state\0-S\0é\0");
+    expect(zygoteRequest(7, REQUEST, place, 100)).toEqual(Buffer.concat([words(3, 7, 1, 2, zygote.length), zygote]));
+    const order = { ...place, logFile: "/log", name: "vm", uuid: "u", argv: ["-S"] };
+    const fork = Buffer.from("/log\0/vms/a\0/run/a\0vm\0u\0-S\0");
+    expect(forkRequest(8, 4321, order, 100)).toEqual(Buffer.concat([words(4, 8, 4321, 1, fork.length), fork]));
+    expect(() => forkRequest(8, 4321, { ...order, name: "a\0b" }, 100)).toThrow(/NUL/);
   });
 
   it("takes exactly as many bytes of arguments as there is room for", () => {

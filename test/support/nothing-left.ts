@@ -14,7 +14,7 @@ export const NOTHING_COLLECTED = {
 };
 
 export interface NothingLeftOptions {
-  /** The pool is still open: its own folders, lock, its daemon's socket and the RAM of loaded substrates may be there. Default false. */
+  /** The pool is still open: its own folders, lock, its daemon's socket, the RAM of loaded substrates and their zygotes may be there. Default false. */
   readonly open?: boolean;
 }
 
@@ -39,11 +39,13 @@ export async function leftovers(
 ): Promise<Leftovers> {
   const paths = of instanceof Paths ? of : new Paths(of);
   const sharedMemory = await namesIn(paths.sharedMemoryDir);
+  const isZygote = (name: string) => open && /(^|=vm-substrate-)zygote-/.test(name);
+  const processes = await processesNaming([paths.stateDir, paths.runtimeDir, paths.sharedMemoryDir]);
   return {
-    processes: await processesNaming([paths.stateDir, paths.runtimeDir, paths.sharedMemoryDir]),
-    vms: await namesIn(paths.vms),
+    processes: processes.filter((process) => !isZygote(process)),
+    vms: (await namesIn(paths.vms)).filter((name) => !isZygote(name)),
     runtime: (await namesIn(paths.runtimeDir)).filter(
-      (name) => !open || join(paths.runtimeDir, name) !== paths.daemonSocket,
+      (name) => !open || (join(paths.runtimeDir, name) !== paths.daemonSocket && !isZygote(name)),
     ),
     sharedMemory: sharedMemory.filter((name) => !open || !name.endsWith(".ram") || name.endsWith(".build.ram")),
     forks: await namesIn(paths.forks),

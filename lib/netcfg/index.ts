@@ -9,6 +9,7 @@ export { HELPER_PROTOCOL_VERSION, type HelperAnswer, type HelperOperation } from
 export { HostnamePattern, requireHostname } from "./hostname.ts";
 export {
   CLOCK_TOLERANCE_MS,
+  clockReadMs,
   IDENTITY_PARTS,
   type Identity,
   type IdentityProfile,

@@ -16,6 +16,7 @@ import { BootedGuest } from "./boot.ts";
 import { bootedBy, bootFilesOf } from "./boot-files.ts";
 import { useBuildCache } from "./build-cache.ts";
 import { Catalog, type Substrate } from "./catalog.ts";
+import { readClock, requireSteadyClock } from "./clock-rate.ts";
 import { requireGrowingDisk } from "./disk-growth.ts";
 import { freeze } from "./freeze.ts";
 import { prepareToFreeze } from "./generalize/index.ts";
@@ -35,6 +36,8 @@ const BUILD_REVISION = 8;
 /** A cold boot takes 3 to 4 s under TCG when idle. */
 const READY_TIMEOUT_MS = 90_000;
 const STEP_TIMEOUT_MS = 30_000;
+/** Of a guest whose clock runs wrong. */
+const MAX_BOOTS = 3;
 
 export interface BuildDependencies {
   readonly paths: Paths;
@@ -94,7 +97,7 @@ export async function buildSubstrate(name: string, recipe: Recipe, deps: BuildDe
     for (const file of ["helper", ...bootFilesOf(recipe.guest)] as const)
       await copyFile(guestFiles[file], staging[file]);
     const guest = guestFor(recipe.guest, accelerator);
-    const frozen = await bootAndFreeze(guest, guestFiles, staging, accelerator, deps);
+    const frozen = await withSteadyClock(deps, () => bootAndFreeze(guest, guestFiles, staging, accelerator, deps));
     progress("digest", "SHA-256 of every file");
     const own = { name, version, inputsKey, accelerator, guest: structuredClone(guest) as Manifest["guest"] };
     const substrate = await sealSubstrate({ ...own, ...frozen }, staging, deps);
@@ -106,6 +109,18 @@ export async function buildSubstrate(name: string, recipe: Recipe, deps: BuildDe
 }
 
 type Frozen = Pick<Sealed, "ram" | "state" | "residentBytes" | "devices" | "prepared">;
+
+/** Whether a kernel takes its processor for what it is, is another throw of the dice with each boot. */
+async function withSteadyClock<T>({ logger }: BuildDependencies, boot: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await boot();
+    } catch (error) {
+      if (attempt === MAX_BOOTS || !isVmSubstrateError(error) || error.details.clockRate === undefined) throw error;
+      logger.warn({ clockRate: error.details.clockRate }, "the guest's clock runs wrong; it is booted again");
+    }
+  }
+}
 
 async function bootAndFreeze(
   guest: GuestProfile,
@@ -125,8 +140,10 @@ async function bootAndFreeze(
     progress("ready", guest.ready.map(probeName).join(", "));
     await awaitReady(guest.ready, channels, { timeoutMs: READY_TIMEOUT_MS, signal });
     const step = { timeoutMs: STEP_TIMEOUT_MS, signal };
+    const clock = await readClock(channels.helper, STEP_TIMEOUT_MS, signal);
     await requireGrowingDisk(channels, guest, await qcow2VirtualSize(staging.disk), step);
     const prepared = await prepareToFreeze(channels, guest, progress, step);
+    requireSteadyClock(clock, await readClock(channels.helper, STEP_TIMEOUT_MS, signal));
     progress("freeze", "RAM, device state and disk in one pause");
     await settle(channels, guest, signal);
     const state = await freeze(instance, staging.state, signal);

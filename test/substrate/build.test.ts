@@ -85,6 +85,18 @@ describe("buildSubstrate", () => {
     expect(await new Catalog(host.paths).list()).toEqual([]);
   });
 
+  it("boots a guest again whose clock runs wrong, and gives up when it does so three times", async () => {
+    host.qemu.script = (index) => (index === 0 ? { clockRate: 9 } : {});
+    expect((await build()).substrate.manifest.version).toBe(1);
+    expect(steps.filter((step) => step === "boot")).toHaveLength(2);
+    inputs.key = "key2";
+    await addFakeGuestFiles(host.paths, recipe);
+    host.qemu.script = () => ({ clockRate: 0.1 });
+    const runsSlow = { code: "BUILD_FAILED", message: expect.stringMatching(/clock runs at 0\.\d\d times real time/) };
+    await expect(build()).rejects.toMatchObject(runsSlow);
+    await expectNothingLeft(host.paths);
+  });
+
   it("leaves nothing when the caller gives up", async () => {
     for (const step of ["greeting", "agent", "migrate"] as const) {
       host.qemu.script = () => ({ at: { [step]: "hold" } });

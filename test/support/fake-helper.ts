@@ -41,12 +41,13 @@ export class FakeHelper {
   readonly files: Map<string, Buffer>;
   readonly modes = new Map<string, string>();
   readonly received: string[] = [];
-  readonly #script: Pick<FakeScript, "lies" | "clockOffsetMs" | "pausesMs" | "refuses">;
+  readonly #script: Pick<FakeScript, "lies" | "clockOffsetMs" | "clockRate" | "pausesMs" | "refuses">;
   #clockDriftMs = 0;
+  readonly #bootedAt = performance.now();
 
   constructor(
     files = new Map<string, Buffer>(),
-    script: Pick<FakeScript, "lies" | "clockOffsetMs" | "pausesMs" | "refuses"> = {},
+    script: Pick<FakeScript, "lies" | "clockOffsetMs" | "clockRate" | "pausesMs" | "refuses"> = {},
   ) {
     this.files = files;
     this.#script = script;
@@ -170,7 +171,8 @@ export class FakeHelper {
 
   /** What the guest takes for the time, milliseconds since 1970. */
   get clockMs(): number {
-    return Date.now() + this.#clockDriftMs + (this.#script.clockOffsetMs ?? 0);
+    const { clockOffsetMs = 0, clockRate = 1 } = this.#script;
+    return Date.now() + this.#clockDriftMs + clockOffsetMs + (clockRate - 1) * (performance.now() - this.#bootedAt);
   }
 
   /** A guest's clock stands still while it is paused. */

@@ -80,6 +80,8 @@ export interface FakeScript {
   readonly lies?: { readonly [Name in HelperOperation["name"]]?: string };
   /** How far the guest's clock is off, whatever it is set to. */
   readonly clockOffsetMs?: number;
+  /** How fast the guest's clock runs. */
+  readonly clockRate?: number;
   /** The MAC address that the monitor shows instead of the one that the guest programmed. */
   readonly rxFilterMac?: string;
   /** Operations that the guest's helper cannot do, once it was given its identity. */

@@ -23,12 +23,17 @@ export function clockNow(aheadMs = 0): HelperOperation {
   return { name: "clock", value: `${seconds}.${String((now % 1000) * 1_000_000).padStart(9, "0")}` };
 }
 
+/** By how much a clock that was just read is behind this machine's, milliseconds. The time that the answer took is part of it. */
+export function clockBehindMs(answer: string): number {
+  return Date.now() - clockReadMs(answer);
+}
+
 /**
- * By how much a clock that was just read is behind this machine's, milliseconds. The time that the answer took is part of it.
+ * What a clock showed, milliseconds since 1970.
  * @throws VmSubstrateError IDENTITY_UNVERIFIED for an answer that is no time
  */
-export function clockBehindMs(answer: string): number {
+export function clockReadMs(answer: string): number {
   const match = /^(\d{1,12})\.(\d{9})$/.exec(answer);
   if (match === null) throw unverified("clock", "seconds.nanoseconds", answer);
-  return Date.now() - (Number(match[1]) * 1000 + Number(match[2]) / 1_000_000);
+  return Number(match[1]) * 1000 + Number(match[2]) / 1_000_000;
 }

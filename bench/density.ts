@@ -46,7 +46,7 @@ interface PerClone {
   readonly clones: number;
   readonly pssMiB: number;
   readonly privateMiB: number;
-  readonly forkServerPssMiB: number;
+  readonly originsPssMiB: number;
   /** What `pool.docks` says of all of them together. */
   readonly dockMemoryMiB?: number | undefined;
 }
@@ -80,7 +80,7 @@ ${conditions(machine, substrate)}
 
 ## Restored clones in a dock
 
-MiB for each clone, QEMU and its share of the fork server included: Pss counts a page that several have once over all of
+MiB for each clone, QEMU and its share of the fork server and the zygote included: Pss counts a page that several have once over all of
 them, private is what only one has. Time for each further docked clone, and of ${options.claimsPerStep} claims one at a time from a dock so deep
 (\`await pool.activate(1, ...)\`, fabric \`mcast\`), milliseconds. MemAvailable after the filling.
 
@@ -227,6 +227,6 @@ async function perCloneMemory({ stateDir }: Context): Promise<PerClone> {
   return perClone(await memoryOfClones(stateDir));
 }
 
-function perClone({ clones, pssMiB, privateMiB, forkServerPssMiB }: MemoryOfClones): PerClone {
-  return { clones, pssMiB: pssMiB / clones, privateMiB: privateMiB / clones, forkServerPssMiB };
+function perClone({ clones, pssMiB, privateMiB, originsPssMiB }: MemoryOfClones): PerClone {
+  return { clones, pssMiB: pssMiB / clones, privateMiB: privateMiB / clones, originsPssMiB };
 }

@@ -2,29 +2,30 @@ import { readdir, readFile } from "node:fs/promises";
 import { MIB } from "./context.ts";
 
 export interface MemoryOfClones {
-  /** Processes of clones; the fork server is measured with them and is none. */
+  /** Processes of clones; the fork server and zygotes are measured with them and are none. */
   readonly clones: number;
   readonly pssMiB: number;
   readonly privateMiB: number;
-  /** The fork server's own part, included above. */
-  readonly forkServerPssMiB: number;
+  /** Their part, included above. */
+  readonly originsPssMiB: number;
 }
 
 /** Of all QEMU processes below a state directory, from /proc/PID/smaps_rollup. */
 export async function memoryOfClones(stateDir: string): Promise<MemoryOfClones> {
-  const total = { clones: 0, pssMiB: 0, privateMiB: 0, forkServerPssMiB: 0 };
+  const total = { clones: 0, pssMiB: 0, privateMiB: 0, originsPssMiB: 0 };
   const below = JSON.stringify(`${stateDir}/`).slice(0, -1); // as a path begins in QEMU's JSON arguments
   for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
     const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
-    const isClone = commandLine.includes("guest=vm-substrate-") && commandLine.includes(below);
-    if (!isClone && !(await isForkServer(pid, commandLine))) continue;
+    const isQemu = commandLine.includes("guest=vm-substrate-") && commandLine.includes(below);
+    if (!isQemu && !(await isForkServer(pid, commandLine))) continue;
+    const isClone = isQemu && !commandLine.includes("guest=vm-substrate-zygote-");
     const rollup = await readFile(`/proc/${pid}/smaps_rollup`, "utf8").catch(() => "");
     const mib = (field: string) =>
       (Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(rollup)?.[1] ?? 0) * 1024) / MIB;
     total.pssMiB += mib("Pss");
     total.privateMiB += mib("Private_Clean") + mib("Private_Dirty");
     if (isClone) total.clones++;
-    else total.forkServerPssMiB += mib("Pss");
+    else total.originsPssMiB += mib("Pss");
   }
   return total;
 }

@@ -42,6 +42,7 @@ describe("a configuration", () => {
       accelerator: "tcg",
       parallelStarts: 2,
       forkServer: false,
+      zygotes: false,
       memoryMiB: 4096,
       addressQuarantineMs: 0,
       heartbeatMs: 1000,

@@ -56,7 +56,7 @@ async function startZygote(at: Place): Promise<QemuProcess> {
   const zygote = await QemuProcess.spawnZygote(request, at, server);
   if (zygote === undefined) throw new Error("there is no fork server");
   owned.use(zygote);
-  await eventually(async () => expect((await stat(at.socket)).isSocket()).toBe(true));
+  await eventually(async () => expect(await readFile(at.logFile, "utf8")).toBe("ready\n"));
   return zygote;
 }
 

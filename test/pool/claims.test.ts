@@ -15,7 +15,10 @@ async function docked(count: number, options: DockOptions = {}): Promise<FakePoo
   return fake;
 }
 
-/** What the guest was told to be since it was primed: requests that set a MAC, an address or a name. */
+/** Five of nobody's while it was warmed, and its own. */
+const WHEN_PRIMED = 6;
+
+/** What the guest was told to be: requests that set a MAC, an address or a name. */
 function identitiesSet(requests: readonly string[]): string[] {
   return requests.filter((line) => / mac=\S+,/.test(line));
 }
@@ -26,7 +29,7 @@ describe("a claim that a primed clone was made for", () => {
     const vm = await activateOne(fake.pool, { ...SPEC, network: { fabric: "mcast" } });
     expect(vm).toMatchObject({ origin: "docked", hostname: "fake-0", address: "10.77.0.1" });
     const requests = await helperRequests(vm);
-    expect(identitiesSet(requests)).toHaveLength(2); // both of them when it was primed
+    expect(identitiesSet(requests)).toHaveLength(WHEN_PRIMED);
     expect(requests.findLast((line) => line.includes(" mac="))).toMatch(/ hostname= mac=eth0 ipv4=eth0 /);
     expect(await said(vm, "hostname")).toBe("fake-0");
     expect(await textOf(vm, "/etc/machine-id")).toBe(`${vm.machineId}\n`);
@@ -37,7 +40,7 @@ describe("a claim that a primed clone was made for", () => {
     await using fake = await docked(1, { hostname: "node-{index}", network });
     const vm = await activateOne(fake.pool, { ...SPEC, hostname: "node-{index}", network });
     expect(vm).toMatchObject({ origin: "docked", hostname: "node-0", address: "10.9.0.10" });
-    expect(identitiesSet(await helperRequests(vm))).toHaveLength(2);
+    expect(identitiesSet(await helperRequests(vm))).toHaveLength(WHEN_PRIMED);
   });
 
   it("prefers it to clones that would have to be renamed", async () => {
@@ -45,8 +48,8 @@ describe("a claim that a primed clone was made for", () => {
     const named = await activateOne(fake.pool, { ...SPEC, hostname: "other" }); // takes one of two
     await fake.pool.docked("fake", { count: 2 });
     const vm = await activateOne(fake.pool);
-    expect(identitiesSet(await helperRequests(named))).toHaveLength(3);
-    expect(identitiesSet(await helperRequests(vm))).toHaveLength(2);
+    expect(identitiesSet(await helperRequests(named))).toHaveLength(WHEN_PRIMED + 1);
+    expect(identitiesSet(await helperRequests(vm))).toHaveLength(WHEN_PRIMED);
   });
 
   it("gives it the keys that were not known when it was primed", async () => {

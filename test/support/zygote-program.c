@@ -94,6 +94,7 @@ int main(int argc, char **argv) {
         if (pthread_create(&thread, NULL, routines[i], (void *)1000)) return 1;
     }
     pthread_sigmask(SIG_SETMASK, &usual, NULL);
+    dprintf(STDOUT_FILENO, "ready\n");
     for (int count = 0;;) {
         struct pollfd poller = {listener, POLLIN, 0};
         if (poll(&poller, 1, -1) < 1) continue;

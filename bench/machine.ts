@@ -34,7 +34,7 @@ export async function bootMachine(pool: Pool, signal: AbortSignal): Promise<Boot
     commandLine: value("-append"),
     machineType: value("-machine").split(",")[0] as string,
     cpuModel: value("-cpu"),
-    memoryMiB: Number(/^size=(\d+)M$/.exec(value("-m"))?.[1]),
+    memoryMiB: Number(/^size=(\d+)M(,|$)/.exec(value("-m"))?.[1]),
     disk: backing.file.filename,
   };
 }

@@ -7,7 +7,9 @@
  *  - an event counter by one that has something to tell, since what the old one had may have been read already;
  *  - an epoll by an empty one: QEMU makes one for each of its loops, and uses it from 64 descriptors on.
  *
- * What is only read, or mapped, stays: the substrate's RAM and disk. It runs in a signal handler, so that nothing here allocates.
+ * What is only read, or mapped, stays: the substrate's RAM and disk. So does a signal descriptor, which has whoever reads it see
+ * signals of their own. Any other object of the kernel's without a name (a timer, an io_uring) keeps the process from being
+ * forked: two that share it would get in each other's way. It runs in a signal handler, so that nothing here allocates.
  */
 #define _GNU_SOURCE
 #include "relocate.h"
@@ -94,7 +96,9 @@ static int replacement(int fd, const char *what, int status) {
     if (strncmp(what, "socket:", 7) == 0) return other_socket(fd);
     if (strcmp(what, "anon_inode:[eventfd]") == 0) return eventfd(1, EFD_CLOEXEC);
     if (strcmp(what, "anon_inode:[eventpoll]") == 0) return epoll_create1(EPOLL_CLOEXEC);
-    return fd;
+    if (strncmp(what, "anon_inode:", 11) != 0 || strcmp(what, "anon_inode:[signalfd]") == 0) return fd;
+    errno = ENOTSUP;
+    return -1;
 }
 
 static void append_number(char *text, int number) {

@@ -51,8 +51,8 @@ async function place(name: string): Promise<Place> {
   return { dir: files, sockets, socket: join(sockets, "s"), logFile: join(files, "log") };
 }
 
-async function startZygote(at: Place): Promise<QemuProcess> {
-  const request = { binary: program, argv: [at.socket, "file"], logFile: at.logFile };
+async function startZygote(at: Place, ...more: readonly string[]): Promise<QemuProcess> {
+  const request = { binary: program, argv: [at.socket, "file", ...more], logFile: at.logFile };
   const zygote = await QemuProcess.spawnZygote(request, at, server);
   if (zygote === undefined) throw new Error("there is no fork server");
   owned.use(zygote);
@@ -183,6 +183,12 @@ describe("a fork that cannot be", () => {
   it("because the copy's file is missing leaves no process", async () => {
     const zygote = await startZygote(await place("zygote"));
     await expect(fork(zygote, await place("copy"))).rejects.toMatchObject({ code: "ENOENT" });
+    await eventually(async () => expect(await childrenOf(await statusOf(zygote.pid, "PPid"))).toEqual([zygote.pid]));
+  });
+
+  it("because the zygote has what two cannot share leaves no process", async () => {
+    const zygote = await startZygote(await place("zygote"), "timer");
+    await expect(fork(zygote, await readyPlace("copy"))).rejects.toMatchObject({ code: "ENOTSUP" });
     await eventually(async () => expect(await childrenOf(await statusOf(zygote.pid, "PPid"))).toEqual([zygote.pid]));
   });
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -77,11 +78,12 @@ static int ask(int value) {
     return got;
 }
 
-/* Arguments: the socket, and the file, which is relative. */
+/* Arguments: the socket, the file, which is relative, and whether to have a timer, which cannot be forked. */
 int main(int argc, char **argv) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     void *(*routines[])(void *) = {waiter, sleeper, computer, reader};
-    if (argc != 3) return 2;
+    if (argc != 3 && argc != 4) return 2;
+    if (argc == 4 && timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC) < 0) return 1;
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), file = open(argv[2], O_RDWR | O_CREAT, 0600);
     strncpy(address.sun_path, argv[1], sizeof address.sun_path - 1);
     event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

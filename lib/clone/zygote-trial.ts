@@ -22,6 +22,7 @@ export async function makeZygote(
   deps: CloneDependencies & { readonly forkServer: ForkServer },
   signal: AbortSignal,
 ): Promise<Zygote> {
+  if (!(await deps.forkServer.available())) throw new Error("there is no fork server"); // before a folder is made
   await using undo = new AsyncDisposableStack();
   const zygote = await Zygote.make(own, substrate, deps, signal);
   if (zygote === undefined) throw new Error("there is no fork server");

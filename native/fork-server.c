@@ -76,7 +76,8 @@ static char *arguments[ARGUMENTS_CAP + 2];
 static char *room;
 static size_t room_length, shown_length;
 static struct zygote {
-    pid_t pid; /* 0: this place is free. */
+    pid_t pid;   /* 0: this place is free. */
+    int is_lost; /* It has not answered in time, and is being killed. What it says after that is of no order. */
 } zygotes[ZYGOTES_CAP]; /* The channel of each is FIRST_CHANNEL and its place. */
 static sigset_t usual_signals;
 
@@ -119,7 +120,7 @@ static void reap(void) {
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
         int place = place_of(pid);
         if (place >= 0) {
-            zygotes[place].pid = 0;
+            zygotes[place] = (struct zygote){0, 0};
             close(FIRST_CHANNEL + place);
         }
         answer(ENDED, (uint32_t)pid, (uint32_t)status, 0);
@@ -243,7 +244,7 @@ static int start(const struct request *request) {
 
     struct opened opened = {.last = CONTROL};
     pid_t pid = -1, server = getpid();
-    int place = 0;
+    int place = -1;
     if (length > room_length) errno = E2BIG;
     else if (!is_zygote || (place = open_channel()) >= 0)
         if (open_all(&opened, names[0], names + others, request->files) == 0) pid = fork();
@@ -277,6 +278,7 @@ static struct fork_result order(int place, uint32_t length) {
     do polled = ppoll(&channel, 1, &patience, NULL);
     while (polled < 0 && errno == EINTR);
     if (polled == 1 && recv(channel.fd, &result, sizeof result, 0) == sizeof result) return result;
+    zygotes[place].is_lost = 1;
     kill(zygotes[place].pid, SIGKILL);
     return (struct fork_result){0, EIO};
 }
@@ -285,6 +287,7 @@ static void fork_zygote(const struct request *request) {
     char *names[FORK_NAMES];
     size_t length = (size_t)(strings + request->length - split(request, names, FORK_NAMES));
     int place = request->files == 0 ? -1 : place_of((pid_t)request->files);
+    if (place >= 0 && zygotes[place].is_lost) place = -1;
     struct fork_result result = {0, place < 0 ? ESRCH : E2BIG};
     if (place >= 0 && length <= room_length) result = order(place, request->length);
     /* The child of which the order failed ends by itself, and its end is told of a process that nobody knows. */

@@ -35,7 +35,8 @@
 #define FOOTHOLD 1024
 
 struct thread {
-    int tid;
+    int tid;        /* 0: it has ended. */
+    int stands;     /* In which round. */
     int *tid_place; /* Where the C library keeps it, and the kernel clears it when the thread ends. */
     uintptr_t pointer;
     void *registers[5]; /* Of __builtin_setjmp. */
@@ -43,9 +44,9 @@ struct thread {
 };
 
 static struct thread threads[THREADS_CAP];
-static int thread_count;
+static int thread_count, first, is_new;
 static int *first_tid_place;
-static int stopped, generation, is_resumed;
+static int round, rounds, is_resumed; /* `round` is 0 while no thread is to stand still. */
 
 static void futex_wait(int *word, int value, const struct timespec *timeout) {
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, timeout, NULL, 0);
@@ -65,19 +66,19 @@ static int *own_tid_place(void) {
     return prctl(PR_GET_TID_ADDRESS, &place, 0, 0, 0) == 0 ? place : NULL;
 }
 
-/* In every thread but the first. Its original leaves when the fork is over; its copy comes back here from nowhere. */
+/* In every thread but the first. Its original leaves when the round is over; its copy comes back here from nowhere. */
 static void stand_still(int signal) {
     (void)signal;
-    int saved_errno = errno, own = (int)syscall(SYS_gettid), known = __atomic_load_n(&generation, __ATOMIC_SEQ_CST);
+    int saved_errno = errno, own = (int)syscall(SYS_gettid), known = __atomic_load_n(&round, __ATOMIC_SEQ_CST);
     struct thread *self = NULL;
-    for (int i = 0; i < thread_count; i++)
+    for (int i = 0; i < __atomic_load_n(&thread_count, __ATOMIC_SEQ_CST); i++)
         if (threads[i].tid == own) self = &threads[i];
-    if (!self) return;
+    if (!self || known == 0) return; /* The signal comes late. */
     self->tid_place = own_tid_place();
     self->pointer = (uintptr_t)pthread_self();
     if (__builtin_setjmp(self->registers) == 0) {
-        __atomic_add_fetch(&stopped, 1, __ATOMIC_SEQ_CST);
-        wait_while(&generation, known);
+        __atomic_store_n(&self->stands, known, __ATOMIC_SEQ_CST);
+        wait_while(&round, known);
     } else {
         wait_while(&is_resumed, 0);
     }
@@ -92,9 +93,9 @@ struct start {
 /* QEMU blocks all signals in its threads. */
 static void *run_stoppable(void *argument) {
     struct start start = *(struct start *)argument;
-    free(argument);
     uint64_t own = 1ULL << (STOP_SIGNAL - 1);
     syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &own, NULL, sizeof own);
+    free(argument); /* After that: it may wait for a thread that stands still. */
     return start.routine(start.argument);
 }
 
@@ -124,33 +125,56 @@ int threads_prepare(void) {
     return 0;
 }
 
-static int first;
+static int send_stop(int tid, int signal) { return (int)syscall(SYS_tgkill, first, tid, signal); }
 
+/* Has a thread stand still that is not known yet. */
 static int note(int tid) {
     if (tid == first) return 0;
+    for (int i = 0; i < thread_count; i++)
+        if (threads[i].tid == tid) return 0;
     if (thread_count == THREADS_CAP) {
         errno = E2BIG;
         return -1;
     }
-    threads[thread_count++].tid = tid;
+    threads[thread_count].tid = tid;
+    threads[thread_count].stands = 0;
+    __atomic_store_n(&thread_count, thread_count + 1, __ATOMIC_SEQ_CST);
+    is_new = 1;
+    send_stop(tid, STOP_SIGNAL);
     return 0;
 }
 
-/* A thread that ends meanwhile is none any more. */
-static int stop_all(int process) {
-    __atomic_store_n(&stopped, 0, __ATOMIC_SEQ_CST);
+static long now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Whether all that are known stand still. One that ends meanwhile takes no signal any more, and is none soon. */
+static int all_stand(void) {
     for (int i = 0; i < thread_count; i++) {
-        if (syscall(SYS_tgkill, process, threads[i].tid, STOP_SIGNAL) == 0) continue;
-        threads[i--] = threads[--thread_count];
+        if (threads[i].tid == 0 || __atomic_load_n(&threads[i].stands, __ATOMIC_SEQ_CST) == round) continue;
+        if (send_stop(threads[i].tid, 0) == 0) return 0;
+        threads[i].tid = 0;
     }
-    const struct timespec moment = {0, 200000};
-    for (int waited_us = 0; __atomic_load_n(&stopped, __ATOMIC_SEQ_CST) < thread_count; waited_us += 200) {
-        if (waited_us > STOP_TIMEOUT_MS * 1000) {
-            errno = ETIMEDOUT;
-            return -1;
+    return 1;
+}
+
+/* A thread that still runs may make another: only when all stand and none is new are these all. */
+static int stop_all(void) {
+    const struct timespec moment = {0, 100000};
+    const long until = now_ms() + STOP_TIMEOUT_MS;
+    do {
+        is_new = 0;
+        if (each_number("/proc/self/task", note) < 0) return -1;
+        while (!all_stand()) {
+            if (now_ms() > until) {
+                errno = ETIMEDOUT;
+                return -1;
+            }
+            nanosleep(&moment, NULL);
         }
-        nanosleep(&moment, NULL);
-    }
+    } while (is_new);
     return 0;
 }
 
@@ -189,23 +213,25 @@ static int revive(struct thread *thread) {
 
 int threads_fork(void) {
     first = getpid();
-    thread_count = 0;
     is_resumed = 0;
-    if (each_number("/proc/self/task", note) < 0) return -1;
-    long pid = stop_all(first);
+    __atomic_store_n(&thread_count, 0, __ATOMIC_SEQ_CST);
+    if (++rounds == 0) rounds = 1;
+    __atomic_store_n(&round, rounds, __ATOMIC_SEQ_CST);
+    long pid = stop_all();
     if (pid == 0) {
         const long flags = CLONE_PARENT | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
         pid = syscall(SYS_clone, flags, NULL, NULL, first_tid_place, NULL);
         if (pid == 0) return 0;
     }
     int error = errno;
-    set_and_wake(&generation, generation + 1);
+    set_and_wake(&round, 0);
     errno = error;
     return (int)pid;
 }
 
 void threads_resume(void) {
     for (int i = 0; i < thread_count; i++)
-        if (revive(&threads[i]) < 0) _exit(1);
+        if (threads[i].tid != 0 && revive(&threads[i]) < 0) _exit(1);
+    round = 0; /* In this process there was none. */
     set_and_wake(&is_resumed, 1);
 }

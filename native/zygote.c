@@ -5,6 +5,9 @@
  * that it writes. A fork has what its zygote had translated and written, and shares it. "Zygote" is what Android and Chrome call a process
  * that was started to be forked; for virtual machines see Catalyzer's sfork (Du et al., ASPLOS 2020).
  *
+ * Random numbers: GnuTLS, by which QEMU answers RDRAND and RDSEED, keeps a generator for each thread, and hears of a fork by
+ * pthread_atfork only. All forks would go on with one stream. So a zygote and its forks ask the kernel instead.
+ *
  * QEMU knows nothing of it. An order comes as a signal to its first thread, which forks with all threads (threads.c); the child
  * takes its own descriptors (relocate.c), name and place, and returns from the signal.
  *
@@ -21,6 +24,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -44,7 +48,7 @@ struct filter {
 };
 #define SECCOMP_SET_MODE_FILTER 1
 
-static int is_zygote, channel;
+static int is_zygote, is_of_zygote, channel;
 static struct place own_place;
 static void (*show_text)(const char *, size_t);
 static char order_strings[ORDER_CAP], name[256];
@@ -66,6 +70,23 @@ __attribute__((visibility("default"))) int seccomp_load(void *context) {
     close(file);
     if (!is_whole) return -ENOSYS;
     filter.length = (unsigned short)((size_t)length / sizeof *instructions);
+    return 0;
+}
+
+__attribute__((visibility("default"))) int gnutls_rnd(int level, void *data, size_t length) {
+    typedef int generate(int, void *, size_t);
+    static generate *real;
+    if (!is_of_zygote) {
+        if (!real) real = (generate *)dlsym(RTLD_NEXT, "gnutls_rnd");
+        return real ? real(level, data, length) : -1;
+    }
+    for (char *next = data; length > 0;) {
+        long got = syscall(SYS_getrandom, next, length, 0);
+        if (got < 0 && errno != EINTR) abort();
+        if (got < 0) continue;
+        next += got;
+        length -= (size_t)got;
+    }
     return 0;
 }
 
@@ -168,12 +189,14 @@ static int follow(const struct fork_order *order) {
         result.error = pid < 0 ? errno : 0;
         result.pid = pid < 0 ? 0 : pid;
         close(report[1]);
-        close(gate[0]);
         if (pid > 0 && read_fully(report[0], &result.error, sizeof result.error) != sizeof result.error) result.error = EIO;
         close(report[0]);
-        char told;
-        if (send(channel, &result, sizeof result, MSG_NOSIGNAL) < 0 || recv(channel, &told, 1, 0) != 1) _exit(0);
-        if (result.error == 0 && write(gate[1], &told, 1) != 1) _exit(1);
+        char told = 0;
+        if (send(channel, &result, sizeof result, MSG_NOSIGNAL) < 0) _exit(0);
+        /* The server says so for a process that there is. That may have ended meanwhile: then nobody reads the gate. */
+        if (pid > 0 && recv(channel, &told, 1, 0) != 1) _exit(0);
+        if (pid > 0 && result.error == 0 && write(gate[1], &told, 1) != 1) result.error = errno;
+        close(gate[0]);
         close(gate[1]);
         return 0;
     }
@@ -209,7 +232,7 @@ int zygote_begin(int control, const struct place *place, void (*show)(const char
     channel = control;
     own_place = *place;
     show_text = show;
-    is_zygote = 1;
+    is_zygote = is_of_zygote = 1;
     if (chdir(place->dir) < 0 || find_variables() < 0 || threads_prepare() < 0) return -1;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) return -1;
     return sigaction(FORK_SIGNAL, &action, NULL);

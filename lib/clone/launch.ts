@@ -1,4 +1,5 @@
 import { rm } from "node:fs/promises";
+import { isVmSubstrateError } from "../core/index.ts";
 import { createOverlay, QemuInstance } from "../host/index.ts";
 import type { LoadedSubstrate } from "../substrate/index.ts";
 import { channelTo } from "./channel.ts";
@@ -85,8 +86,9 @@ async function forkFrom(
     clock.mark("overlay");
     return await zygote.fork(plan, paths, signal);
   } catch (error) {
+    const isAbort = signal.aborted && (error === signal.reason || isVmSubstrateError(error, "ABORTED"));
+    if (!isAbort) deps.zygotes?.failed(zygote, error);
     signal.throwIfAborted();
-    deps.zygotes?.failed(zygote, error);
     await rm(paths.overlay, { force: true });
     return undefined;
   }

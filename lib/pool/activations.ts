@@ -123,7 +123,7 @@ export class Activations {
     requireKeysFile(call, substrate);
     const sized = { ...call, growth: growthOf(call, substrate) };
     const isMany = call.what === "activate" && this.#toLaunch(call, substrate) >= MANY_CLONES;
-    if (isMany && call.channel === "helper") await this.#deps.zygotes.prepare(substrate, call.signal);
+    if (isMany && call.channel === "helper") await this.#deps.zygotes.prepare(substrate, call.count, call.signal);
     const onPosition = (position: number) => this.#deps.onWaiting(call, position);
     using joined = await fabrics.join(call.template.fabric, call.template.network);
     const attempt = () => this.#claimSettled(sized, substrate, joined.fabric);

@@ -39,7 +39,7 @@ export async function makeDocked(
   deps: DockingDependencies,
 ): Promise<Docked> {
   const { ledger, leases, memory, working } = deps;
-  await deps.zygotes.prepare(substrate, signal); // a dock makes many
+  await deps.zygotes.prepare(substrate, target.min, signal); // a dock makes many
   using held = new DisposableStack();
   held.use(await deps.room.reserve(1, "a clone for the dock"));
   const names = newClonePlan();

@@ -60,8 +60,12 @@ export class Zygotes implements ZygoteSource, AsyncDisposable {
     return undefined;
   }
 
-  /** Resolves when there is one, or there will be none: for who is about to make many clones. @throws the signal's reason */
-  async prepare(substrate: LoadedSubstrate, signal: AbortSignal): Promise<void> {
+  /**
+   * Resolves when there is one, or there will be none: for who is about to make many clones. It is made only where these have room
+   * beside it.
+   * @throws the signal's reason
+   */
+  async prepare(substrate: LoadedSubstrate, clones: number, signal: AbortSignal): Promise<void> {
     const entry = this.#entry(substrate);
     if (entry === undefined || entry.living !== undefined) return;
     signal.throwIfAborted();
@@ -69,7 +73,7 @@ export class Zygotes implements ZygoteSource, AsyncDisposable {
     const onAbort = () => reject(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
     try {
-      await Promise.race([this.#make(substrate, entry), aborted]);
+      await Promise.race([this.#make(substrate, entry, clones), aborted]);
     } finally {
       signal.removeEventListener("abort", onAbort);
     }
@@ -97,12 +101,12 @@ export class Zygotes implements ZygoteSource, AsyncDisposable {
   }
 
   /** Never rejects. */
-  #make(substrate: LoadedSubstrate, entry: Entry): Promise<void> {
+  #make(substrate: LoadedSubstrate, entry: Entry, clones = SPARE_CLONES): Promise<void> {
     const isWanted = this.#entries.get(substrate) === entry && entry.living === undefined;
     if (!isWanted || entry.failures >= MAX_FAILURES) return Promise.resolve();
     entry.making ??= (async () => {
       try {
-        await this.#attempt(substrate, entry);
+        await this.#attempt(substrate, entry, clones);
       } catch (error) {
         if (this.#closing.signal.aborted) return;
         entry.wantedBy = 0;
@@ -115,12 +119,14 @@ export class Zygotes implements ZygoteSource, AsyncDisposable {
     return entry.making;
   }
 
-  async #attempt(substrate: LoadedSubstrate, entry: Entry): Promise<void> {
+  async #attempt(substrate: LoadedSubstrate, entry: Entry, clones: number): Promise<void> {
     const { make, room, memory, working } = this.#deps;
     const { signal } = this.#closing;
     signal.throwIfAborted();
     if (make === undefined) return;
-    using _ = await room.reserve(1 + SPARE_CLONES, "a zygote and clones of it");
+    const purpose = "a zygote and clones of it";
+    (await room.reserve(1 + Math.max(SPARE_CLONES, clones), purpose))[Symbol.dispose]();
+    using _ = await room.reserve(2, purpose); // with the one on trial
     await using undo = new AsyncDisposableStack();
     const names = [newNames(), newNames()] as const;
     for (const { id } of names) {

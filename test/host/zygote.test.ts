@@ -141,6 +141,7 @@ describe("a fork of a zygote", () => {
     const [original, at] = [await place("zygote"), await readyPlace("copy")];
     const killed = await startZygote(original);
     const copy = await fork(killed, at);
+    await ask(at); // it was let run
     await killed.kill();
     expect(await ask(at)).toMatchObject(ALIVE);
     await expect(fork(killed, await readyPlace("late"))).rejects.toThrow("there is no fork server");

@@ -1,7 +1,11 @@
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readdir, readFile, readlink } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, readlink, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
 import { silentLogger } from "../../lib/core/index.ts";
 import { findProcesses, Paths } from "../../lib/host/index.ts";
@@ -11,6 +15,7 @@ import { eventually } from "../support/eventually.ts";
 import { expectRightClock, output, seenInside } from "../support/inside.ts";
 import { labDirectories, openLab } from "../support/lab.ts";
 
+const run = promisify(execFile);
 const SPEC = { substrate: "mini", network: { fabric: "mcast", subnet: "10.77.0.0/24" } } as const;
 const paths = () => new Paths(labDirectories());
 
@@ -98,6 +103,22 @@ describe("clones that are forked", () => {
     const counters = await Promise.all([pid, ...vms.map((vm) => vm.pid)].map(eventCounters));
     expect(new Set(counters.flat()).size).toBe(counters.flat().length);
     expect(counters.flat().length).toBeGreaterThan(4);
+  });
+
+  test("draw other numbers from the processor's generator", async () => {
+    const dir = await mkdtemp(join(tmpdir(), "rdrand-"));
+    const program = join(dir, "rdrand");
+    const source = fileURLToPath(new URL("../support/rdrand.c", import.meta.url));
+    await run("musl-gcc", ["-static", "-o", program, source]);
+    const content = await readFile(program);
+    await rm(dir, { recursive: true });
+    await using lab = await openLab();
+    const vms = await forked(lab.pool);
+    for (const vm of vms) await vm.writeFile("/tmp/rdrand", content);
+    const drawn = await Promise.all(vms.map((vm) => output(vm, "sh", "-c", "chmod +x /tmp/rdrand && /tmp/rdrand")));
+    const numbers = drawn.flatMap((lines) => lines.split("\n"));
+    expect(numbers).toHaveLength(4 * 8);
+    expect(new Set(numbers).size).toBe(4 * 8);
   });
 
   test("take a fraction of the memory of those that loaded their substrate", async () => {

@@ -49,11 +49,13 @@ let made: FakeZygote[];
 /** What the next attempts end with, in place of a zygote. */
 let failures: Error[];
 let shortage: Error | undefined;
+/** For how many clones there was to be room. */
+let asked: number[];
 let hold: Promise<void>;
 let idle: PromiseWithResolvers<void>;
 let zygotes: Zygotes;
 beforeEach(() => {
-  [working, tracked, made, failures, shortage] = [new Set(), new Map(), [], [], undefined];
+  [working, tracked, made, failures, shortage, asked] = [new Set(), new Map(), [], [], undefined, []];
   hold = Promise.resolve();
   idle = Promise.withResolvers();
   zygotes = new Zygotes({
@@ -67,7 +69,8 @@ beforeEach(() => {
     },
     memory: { track: (id, pid) => tracked.set(id, pid), forget: (id) => tracked.delete(id) },
     room: {
-      reserve: async () => {
+      reserve: async (count) => {
+        asked.push(count);
         if (shortage !== undefined) throw shortage;
         return { [Symbol.dispose]: () => {} };
       },
@@ -105,7 +108,7 @@ describe("a zygote", () => {
   });
 
   it("is tracked as a clone is, under a name of its own", async () => {
-    await zygotes.prepare(new FakeSubstrate().loaded, NEVER);
+    await zygotes.prepare(new FakeSubstrate().loaded, 4, NEVER);
     expect([...tracked.values()]).toEqual([1000]);
     expect([...tracked.keys()][0]).toMatch(/^zygote-[a-z0-9]{5}$/);
     expect(working).toContain([...tracked.keys()][0]);
@@ -113,7 +116,7 @@ describe("a zygote", () => {
 
   it("is one for each substrate, however many wait for it", async () => {
     const [one, other] = [new FakeSubstrate().loaded, new FakeSubstrate().loaded];
-    await Promise.all([one, one, other, one].map((loaded) => zygotes.prepare(loaded, NEVER)));
+    await Promise.all([one, one, other, one].map((loaded) => zygotes.prepare(loaded, 4, NEVER)));
     expect(made).toHaveLength(2);
     expect(zygotes.of(one)).not.toBe(zygotes.of(other));
   });
@@ -125,7 +128,7 @@ describe("a zygote", () => {
     ["of what forks are made of", { instants: ["a"] }],
   ])("is not made %s", async (_, options) => {
     const { loaded } = new FakeSubstrate(options);
-    await zygotes.prepare(loaded, NEVER);
+    await zygotes.prepare(loaded, 4, NEVER);
     expect(zygotes.of(loaded)).toBeUndefined();
     expect(made).toHaveLength(0);
   });
@@ -133,23 +136,28 @@ describe("a zygote", () => {
   it("is given up after three failures", async () => {
     const { loaded } = new FakeSubstrate();
     failures = [new Error("1"), new Error("2"), new Error("3")];
-    for (let i = 0; i < 5; i++) await zygotes.prepare(loaded, NEVER);
+    for (let i = 0; i < 5; i++) await zygotes.prepare(loaded, 4, NEVER);
     expect(failures).toEqual([]);
     expect(made).toHaveLength(0);
+  });
+
+  it("is made where the clones of the call have room beside it, and keeps room for itself and its trial only", async () => {
+    await zygotes.prepare(new FakeSubstrate().loaded, 64, NEVER);
+    expect(asked).toEqual([65, 2]);
   });
 
   it("is made when there is memory again, however often there was none", async () => {
     const { loaded } = new FakeSubstrate();
     shortage = new VmSubstrateError("INSUFFICIENT_MEMORY", "none");
-    for (let i = 0; i < 5; i++) await zygotes.prepare(loaded, NEVER);
+    for (let i = 0; i < 5; i++) await zygotes.prepare(loaded, 4, NEVER);
     shortage = undefined;
-    await zygotes.prepare(loaded, NEVER);
+    await zygotes.prepare(loaded, 4, NEVER);
     expect(zygotes.of(loaded)).toBe(made[0]);
   });
 
   it("that has ended is replaced when it is wanted again", async () => {
     const { loaded } = new FakeSubstrate();
-    await zygotes.prepare(loaded, NEVER);
+    await zygotes.prepare(loaded, 4, NEVER);
     made[0]?.end.resolve();
     await settled();
     idle.resolve();
@@ -160,7 +168,7 @@ describe("a zygote", () => {
 
   it("that could not be forked is ended", async () => {
     const { loaded } = new FakeSubstrate();
-    await zygotes.prepare(loaded, NEVER);
+    await zygotes.prepare(loaded, 4, NEVER);
     const [zygote] = made;
     zygotes.failed(zygote as unknown as Zygote, new Error("no"));
     expect(zygotes.of(loaded)).toBeUndefined();
@@ -171,10 +179,10 @@ describe("a zygote", () => {
 
   it("ends before its substrate's memory is taken away, also while it is made", async () => {
     const [ready, late] = [new FakeSubstrate(), new FakeSubstrate()];
-    await zygotes.prepare(ready.loaded, NEVER);
+    await zygotes.prepare(ready.loaded, 4, NEVER);
     const held = Promise.withResolvers<void>();
     hold = held.promise;
-    const making = zygotes.prepare(late.loaded, NEVER);
+    const making = zygotes.prepare(late.loaded, 4, NEVER);
     const ends = Promise.all([ready, late].map(({ dependents }) => dependents.disposeAsync()));
     held.resolve();
     await Promise.all([ends, making]);
@@ -186,10 +194,10 @@ describe("a zygote", () => {
     hold = held.promise;
     const { loaded } = new FakeSubstrate();
     const giveUp = new AbortController();
-    const waiting = zygotes.prepare(loaded, giveUp.signal);
+    const waiting = zygotes.prepare(loaded, 4, giveUp.signal);
     giveUp.abort(new Error("given up"));
     await expect(waiting).rejects.toThrow("given up");
-    await expect(zygotes.prepare(loaded, giveUp.signal)).rejects.toThrow("given up");
+    await expect(zygotes.prepare(loaded, 4, giveUp.signal)).rejects.toThrow("given up");
     held.resolve();
     await eventually(() => expect(zygotes.of(loaded)).toBeDefined());
   });
